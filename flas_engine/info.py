@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from flas_engine.control import RunControl
-from flas_engine.events import Event
-from flas_engine.progress import ReportProgress
-from flas_engine.request import Request
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flas_engine.control import RunControl
+    from flas_engine.events import Event
+    from flas_engine.progress import ReportProgress
+    from flas_engine.request import Request
 
 
 @dataclass(frozen=True, kw_only=True)

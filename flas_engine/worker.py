@@ -13,13 +13,16 @@ import queue
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flas_engine.control import RunControl
 from flas_engine.errors import Cancelled, FlasError
-from flas_engine.events import Event
-from flas_engine.info import EngineInfo, EngineProtocol, LoadFunction, LoadSpec
-from flas_engine.progress import Progress
-from flas_engine.request import Request
+
+if TYPE_CHECKING:
+    from flas_engine.events import Event
+    from flas_engine.info import EngineInfo, EngineProtocol, LoadFunction, LoadSpec
+    from flas_engine.progress import Progress
+    from flas_engine.request import Request
 
 log = logging.getLogger(__name__)
 
