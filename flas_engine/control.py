@@ -31,7 +31,7 @@ class RunControl:
         return self._cancelled.is_set()
 
     def take_flow_times(self) -> dict[int, float]:
-        """The changes since the last call, by lane; the engine calls it once a token."""
+        """Hand over the changes since the last call, by lane; the engine calls it once a token."""
         if not self._flow_times:  # reading a dict's truth is atomic; the lock is for the swap
             return {}
         with self._lock:

@@ -56,12 +56,15 @@ class EngineProtocol(Protocol):
     """What a front end needs of an engine; the tests' scripted engine satisfies it too."""
 
     @property
-    def info(self) -> EngineInfo: ...
+    def info(self) -> EngineInfo:
+        """What is loaded."""
 
-    def stream(self, request: Request, control: RunControl | None = None) -> Iterator[Event]: ...
+    def stream(self, request: Request, control: RunControl | None = None) -> Iterator[Event]:
+        """Run `request` and yield its events as they happen; raises `FlasError` when it cannot be run."""
 
 
 class LoadFunction(Protocol):
     """Anything that loads an engine; `flas_engine.load_engine` is the real one."""
 
-    def __call__(self, spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol: ...
+    def __call__(self, spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol:
+        """Load what `spec` says; raises `FlasError` when it cannot."""

@@ -57,7 +57,8 @@ class Lane:
         check_flow_time(self.flow_time)
         if self.flow_time != 0.0 and not self.concepts:
             raise RequestError(
-                f"flow time {self.flow_time:g} has no concept to steer towards; give a concept, or set the flow time to 0"
+                f"flow time {self.flow_time:g} has no concept to steer towards; "
+                "give a concept, or set the flow time to 0"
             )
 
     @property
@@ -122,12 +123,12 @@ class Request:
 
 
 def check_flow_time(value: float) -> float:
-    """`value` if it is a usable flow time; raises `RequestError` otherwise."""
+    """Return `value` if it is a usable flow time; raises `RequestError` otherwise."""
     return _check("flow time", value, -FLOW_TIME_LIMIT, FLOW_TIME_LIMIT, "0 is the baseline, 1 to 2.5 works best")
 
 
 def parse_flow_time(text: str) -> float:
-    """The flow time written in `text`; raises `RequestError` when it is no number or out of range."""
+    """Read the flow time in `text`; raises `RequestError` when it is no number or out of range."""
     try:
         value = float(text)
     except ValueError:
