@@ -41,27 +41,7 @@ SCRIPTED_INFO = EngineInfo(
     weight_bytes=1_000_000,
 )
 
-WORDS = [
-    "the",
-    "day",
-    "was",
-    "long",
-    "and",
-    "the",
-    "sea",
-    "lay",
-    "still",
-    "while",
-    "we",
-    "spoke",
-    "of",
-    "bread",
-    "rain",
-    "and",
-    "the",
-    "way",
-    "home",
-]
+WORDS = ("the day was long and the sea lay still while we spoke of bread rain and the way home").split()  # noqa: SIM905
 
 
 @dataclass

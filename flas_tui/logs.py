@@ -1,0 +1,48 @@
+"""The log file: where it lies, what goes into it, and that no secret does."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from platformdirs import user_log_path
+
+from flas_tui.secrets import redact
+
+MAX_LOG_BYTES = 1_000_000
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats a record, traceback included, without its secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line or lines."""
+        return redact(super().format(record))
+
+
+@cache
+def start_logging() -> Path:
+    """Send the log of both packages, and warnings of all others, to the log file; returns the file's path."""
+    path, handler = _open_log()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+    for package in ("flas_engine", "flas_tui"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    return path
+
+
+def _open_log() -> tuple[Path, logging.Handler]:
+    """The usual log file, or one among the temporary files where the usual folder cannot be written."""
+    try:
+        folder = user_log_path("flas-tui", appauthor=False, ensure_exists=True)
+        return folder / "flas-tui.log", _rotating(folder / "flas-tui.log")
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="flas-tui-")) / "flas-tui.log"
+        return path, _rotating(path)
+
+
+def _rotating(path: Path) -> logging.Handler:
+    return logging.handlers.RotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=1, encoding="utf-8")
