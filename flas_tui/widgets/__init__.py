@@ -1,0 +1,1 @@
+"""The widgets of the terminal application that Textual does not have."""
