@@ -1,0 +1,137 @@
+"""The models that the user registered: one TOML file in the settings folder, written whole or not at all.
+
+A registered model is a name for a base and a flow; whether those exist is found out when it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flas_engine.catalog import BUILT_IN, CatalogEntry
+from flas_engine.errors import ModelError
+from flas_engine.paths import config_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import tomlkit
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_FIELDS = {"base": str, "flow": str, "layer": int}
+
+
+def registry_path() -> Path:
+    """Return the file that lists the registered models; it may not exist yet."""
+    return config_dir() / "models.toml"
+
+
+def read_models() -> tuple[CatalogEntry, ...]:
+    """Return the registered models in the file's order; raises `ModelError` when the file cannot be read."""
+    path = registry_path()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:  # a TOML and a UTF-8 error are ValueErrors
+        raise ModelError(f"the registered models in {path} cannot be read ({error}); mend or delete the file") from None
+    return tuple(_read_entry(name, fields, path) for name, fields in table.items())
+
+
+def add_model(name: str, *, base: str, flow: str | None = None, layer: int | None = None) -> CatalogEntry:
+    """Register a model, in place of one of the same name; raises `ModelError` when it cannot be."""
+    if not _NAME.fullmatch(name):
+        raise ModelError(
+            f"{name!r} is no usable name; take up to 64 letters, digits, '.', '_' or '-', for example my-model"
+        )
+    if any(entry.name == name.lower() for entry in BUILT_IN):
+        raise ModelError(f"{name} is the name of a built-in model; choose another, for example my-{name}")
+    fields = {"base": _absolute(base, "base"), "flow": flow and _absolute(flow, "flow"), "layer": layer}
+    with _edited() as document:
+        _drop(document, name)
+        document[name] = {key: value for key, value in fields.items() if value is not None}
+    return _read_entry(name, {key: value for key, value in fields.items() if value is not None}, registry_path())
+
+
+def remove_model(name: str) -> None:
+    """Forget a registered model and leave its files alone; raises `ModelError` when there is none of that name."""
+    if any(entry.name == name.lower() for entry in BUILT_IN):
+        raise ModelError(f"{name} is built in and cannot be removed; only registered models can: flas-tui models")
+    names = [entry.name for entry in read_models()]
+    with _edited() as document:
+        if not _drop(document, name):
+            known = ", ".join(names) or "none yet; flas-tui models add NAME --base ..."
+            raise ModelError(f"no registered model is called {name!r} (registered: {known})")
+
+
+def _drop(document: tomlkit.TOMLDocument, name: str) -> bool:
+    """Names are told apart without regard to case, as `find_entry` looks them up."""
+    same = [key for key in document if key.lower() == name.lower()]
+    for key in same:
+        del document[key]
+    return bool(same)
+
+
+def _absolute(source: str, role: str) -> str:
+    """Make a path absolute, so that it means the same from every folder; a Hub repository stays as it is."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    if _REPOSITORY.fullmatch(source):
+        return source
+    raise ModelError(f"the {role} {source!r} is neither an existing file or folder nor a Hub repository (owner/name)")
+
+
+def _read_entry(name: str, fields: Any, path: Path) -> CatalogEntry:
+    if not isinstance(fields, dict) or not isinstance(fields.get("base"), str):
+        raise ModelError(f"{path}: [{name}] has no base; write base = 'folder or owner/name', or delete the entry")
+    for key, value in fields.items():
+        if key not in _FIELDS or not isinstance(value, _FIELDS[key]):
+            raise ModelError(f"{path}: [{name}] has an unusable {key} = {value!r}; allowed are {', '.join(_FIELDS)}")
+    return CatalogEntry(
+        name=name,
+        base=fields["base"],
+        flow=fields.get("flow"),
+        flow_file=None,
+        layer=fields.get("layer"),
+        prompt_format=None,
+        summary="registered by you",
+        is_user=True,
+    )
+
+
+@contextlib.contextmanager
+def _edited() -> Iterator[tomlkit.TOMLDocument]:
+    """Give out the file's content, comments included, and write it back if nothing goes wrong inside."""
+    import tomlkit
+
+    read_models()  # says what is wrong with the file, if anything is
+    path = registry_path()
+    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    yield document
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_atomically(path, tomlkit.dumps(document))
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be written ({error.strerror}); make the folder writable or set FLAS_CONFIG_DIR"
+        ) from None
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
