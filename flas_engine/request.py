@@ -85,9 +85,6 @@ class Sampling:
         _check("repetition penalty", self.repetition_penalty, 0.0, 100.0, "1 turns it off", exclude_low=True)
 
 
-GREEDY = Sampling(temperature=0.0)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """When a lane ends besides the model's own end of turn."""
@@ -143,3 +140,6 @@ def _check(name: str, value: float, low: float, high: float, hint: str, *, exclu
         upper = "" if math.isinf(high) else f" and at most {high:g}"
         raise RequestError(f"{name} is {value:g}; it must be {bound}{upper} ({hint})")
     return value
+
+
+GREEDY = Sampling(temperature=0.0)  # down here, where the checks that it runs are defined
