@@ -66,5 +66,5 @@ class EngineProtocol(Protocol):
 class LoadFunction(Protocol):
     """Anything that loads an engine; `flas_engine.load_engine` is the real one."""
 
-    def __call__(self, spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol:
+    def __call__(self, spec: LoadSpec, /, *, progress: ReportProgress) -> EngineProtocol:
         """Load what `spec` says; raises `FlasError` when it cannot."""

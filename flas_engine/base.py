@@ -1,0 +1,273 @@
+"""Read a frozen base model: config, weights and tokenizer, from a folder of safetensors or a GGUF file.
+
+Weights are memory-mapped, moved and cast tensor by tensor, so that the peak is the model and one tensor. Nothing here
+knows of flows, lanes or downloads.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from flas_engine.errors import ModelError
+from flas_engine.families import read_architecture, text_config
+from flas_engine.layers import BaseModel, LayerWeights
+from flas_engine.progress import Progress, ignore_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from flas_engine.families import Architecture
+    from flas_engine.progress import ReportProgress
+
+_EMBEDDING_SUFFIX = "embed_tokens.weight"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """Named tensors that are read when asked for; `prefix` is what stands before `layers.0...` and `embed_tokens`."""
+
+    names: frozenset[str]
+    prefix: str
+    read: Callable[[str], torch.Tensor]
+
+
+def load_config(path: Path) -> PretrainedConfig:
+    """Read the transformers config of a model folder or GGUF file; raises `ModelError` when it cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        if path.suffix == ".gguf":
+            config: PretrainedConfig = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        else:
+            config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise ModelError(
+            f"{path} has no readable model config ({_first_line(error)}); download the model again"
+        ) from None
+    return config
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a model folder or GGUF file; raises `ModelError` when it cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        if path.suffix == ".gguf":
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path} has no readable tokenizer ({_first_line(error)}); download the model again") from None
+    return tokenizer
+
+
+def load_generation_eos(path: Path, config: PretrainedConfig) -> list[int]:
+    """Return the end-of-sequence ids of the generation config, and of the model config."""
+    file = path / "generation_config.json"
+    sources: list[Any] = [getattr(text_config(config), "eos_token_id", None), getattr(config, "eos_token_id", None)]
+    if path.is_dir() and file.exists():
+        try:
+            sources.append(json.loads(file.read_text(encoding="utf-8")).get("eos_token_id"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{file} cannot be read ({error}); download the model again") from None
+    ids: list[int] = []
+    for source in sources:
+        ids += [source] if isinstance(source, int) else source or []
+    return ids
+
+
+def load_base(
+    path: Path,
+    config: PretrainedConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: ReportProgress = ignore_progress,
+) -> BaseModel:
+    """Read the weights of the model at `path` onto `device`; raises `ModelError` naming what is missing or damaged."""
+    tensors = _open_gguf(path) if path.suffix == ".gguf" else _open_folder(path)
+    return assemble(tensors, read_architecture(config), device, dtype, progress)
+
+
+def from_transformers(model: PreTrainedModel, num_layers: int | None = None) -> BaseModel:
+    """Take the weights of a loaded transformers model, the first `num_layers` layers only if given; shares what it can."""
+    state = model.state_dict()
+    parameter = next(model.parameters())
+    tensors = open_state(state, "the given model")
+    architecture = read_architecture(model.config)
+    return assemble(tensors, architecture, parameter.device, parameter.dtype, num_layers=num_layers)
+
+
+def open_state(state: dict[str, torch.Tensor], name: str) -> Tensors:
+    """Serve the tensors of a state dict; `name` says whose it is in an error."""
+    return Tensors(names=frozenset(state), prefix=_find_prefix(state, name), read=state.__getitem__)
+
+
+def assemble(
+    tensors: Tensors,
+    architecture: Architecture,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: ReportProgress = ignore_progress,
+    num_layers: int | None = None,
+) -> BaseModel:
+    """Fuse named tensors into a `BaseModel`; raises `ModelError` naming every missing and every misshapen one."""
+    num_layers = architecture.num_layers if num_layers is None else num_layers
+    reader = _Reader(tensors, architecture, device, dtype)
+    D, V = architecture.hidden_size, architecture.vocab_size
+    embedding = reader.weight(_EMBEDDING_SUFFIX, V, D)
+    layers = []
+    for index in range(num_layers):
+        progress(Progress(activity="reading the weights", done=index, total=num_layers))
+        layers.append(_read_layer(reader, f"layers.{index}."))
+    final_norm = reader.norm("norm.weight", D)
+    head = embedding
+    if not architecture.ties_embeddings and num_layers == architecture.num_layers:  # the concept encoder needs no head
+        head = reader.read_from(_head_name(tensors), V, D)
+    reader.raise_problems()
+    return BaseModel(
+        architecture=architecture,
+        embedding=embedding,
+        layers=tuple(layers),
+        final_norm=final_norm,
+        head=head,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _read_layer(reader: _Reader, prefix: str) -> LayerWeights:
+    a = reader.architecture
+    D, I, Q, K = a.hidden_size, a.intermediate_size, a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim  # noqa: E741
+    attention, mlp, has_bias = f"{prefix}self_attn.", f"{prefix}mlp.", a.has_attention_bias
+    # Llama and Qwen call the norm before the MLP `post_attention_layernorm`; Gemma gives that name to the one that
+    # follows the attention.
+    before_mlp = "pre_feedforward_layernorm" if a.family.has_post_norms else "post_attention_layernorm"
+    return LayerWeights(
+        input_norm=reader.norm(f"{prefix}input_layernorm.weight", D),
+        qkv=reader.fused(
+            [(f"{attention}{name}_proj.weight", (rows, D)) for name, rows in zip("qkv", (Q, K, K), strict=True)]
+        ),
+        qkv_bias=reader.fused(
+            [(f"{attention}{name}_proj.bias", (rows,)) for name, rows in zip("qkv", (Q, K, K), strict=True)]
+        )
+        if has_bias
+        else None,
+        q_norm=reader.norm(f"{attention}q_norm.weight", a.head_dim) if a.family.has_qk_norm else None,
+        k_norm=reader.norm(f"{attention}k_norm.weight", a.head_dim) if a.family.has_qk_norm else None,
+        out=reader.weight(f"{attention}o_proj.weight", D, Q),
+        out_bias=reader.weight(f"{attention}o_proj.bias", D) if has_bias else None,
+        post_attention_norm=reader.norm(f"{prefix}post_attention_layernorm.weight", D)
+        if a.family.has_post_norms
+        else None,
+        pre_mlp_norm=reader.norm(f"{prefix}{before_mlp}.weight", D),
+        gate_up=reader.fused([(f"{mlp}gate_proj.weight", (I, D)), (f"{mlp}up_proj.weight", (I, D))]),
+        gate_up_bias=reader.fused([(f"{mlp}gate_proj.bias", (I,)), (f"{mlp}up_proj.bias", (I,))])
+        if a.has_mlp_bias
+        else None,
+        down=reader.weight(f"{mlp}down_proj.weight", D, I),
+        down_bias=reader.weight(f"{mlp}down_proj.bias", D) if a.has_mlp_bias else None,
+        post_mlp_norm=reader.norm(f"{prefix}post_feedforward_layernorm.weight", D) if a.family.has_post_norms else None,
+    )
+
+
+class _Reader:
+    """Reads checked tensors one by one, and collects what is wrong so that all of it is named at once."""
+
+    def __init__(self, tensors: Tensors, architecture: Architecture, device: torch.device, dtype: torch.dtype) -> None:
+        self.architecture = architecture
+        self._tensors = tensors
+        self._device = device
+        self._dtype = dtype
+        self._problems: list[str] = []
+
+    def weight(self, name: str, *shape: int) -> torch.Tensor:
+        return self.read_from(self._tensors.prefix + name, *shape)
+
+    def norm(self, name: str, size: int) -> torch.Tensor:
+        """Norm weight, its offset added; Gemma's stays in float32, as the family multiplies."""
+        weight = self.read_from(self._tensors.prefix + name, size)
+        offset = self.architecture.family.norm_offset
+        return weight.float() + offset if offset else weight
+
+    def fused(self, parts: Iterable[tuple[str, tuple[int, ...]]]) -> torch.Tensor:
+        return torch.cat([self.weight(name, *shape) for name, shape in parts])
+
+    def read_from(self, name: str, *shape: int) -> torch.Tensor:
+        if name not in self._tensors.names:
+            self._problems.append(f"{name} is missing")
+        else:
+            tensor = self._tensors.read(name)
+            if tuple(tensor.shape) == shape:
+                return tensor.to(device=self._device, dtype=self._dtype)
+            self._problems.append(f"{name} is {list(tensor.shape)} and should be {list(shape)}")
+        return torch.empty(shape, device="meta", dtype=self._dtype)
+
+    def raise_problems(self) -> None:
+        if self._problems:
+            more = f" and {len(self._problems) - 5} more" if len(self._problems) > 5 else ""
+            raise ModelError(
+                f"the base model's weights do not fit its config: {'; '.join(self._problems[:5])}{more}; "
+                "download the model again or choose another"
+            )
+
+
+def _open_folder(folder: Path) -> Tensors:
+    """Map the safetensors files of a folder: those that the index lists, else `model.safetensors`, else all there are."""
+    index = folder / "model.safetensors.index.json"
+    single = folder / "model.safetensors"
+    try:
+        if index.exists():
+            files = sorted({folder / name for name in json.loads(index.read_text())["weight_map"].values()})
+        else:
+            files = [single] if single.exists() else sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise ModelError(
+                f"{folder} holds no *.safetensors weights; choose a folder that does, or download the model"
+            )
+        handles = [safe_open(file, framework="pt") for file in files]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"the weights in {folder} cannot be read ({_first_line(error)}); download the model again"
+        ) from None
+    where = {name: handle for handle in handles for name in handle.keys()}  # noqa: SIM118 - a handle is no mapping
+    return Tensors(
+        names=frozenset(where), prefix=_find_prefix(where, str(folder)), read=lambda name: where[name].get_tensor(name)
+    )
+
+
+def _open_gguf(path: Path) -> Tensors:
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True)
+        )
+    except ImportError:
+        raise ModelError(f'reading {path.name} needs the gguf package; run: pip install "flas-tui[demo]"') from None
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read as a GGUF model ({_first_line(error)})") from None
+    return open_state(model.state_dict(), str(path))
+
+
+def _find_prefix(names: Iterable[str], source: str) -> str:
+    for name in names:
+        if name.endswith(_EMBEDDING_SUFFIX):
+            return name.removesuffix(_EMBEDDING_SUFFIX)
+    raise ModelError(f"{source} holds no language model: no tensor is called *{_EMBEDDING_SUFFIX}")
+
+
+def _head_name(tensors: Tensors) -> str:
+    candidates = [name for name in tensors.names if name.endswith("lm_head.weight")]
+    return candidates[0] if candidates else "lm_head.weight"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__

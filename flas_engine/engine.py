@@ -1,0 +1,243 @@
+"""The engine: a base model, its flow and its tokenizer, ready to answer requests.
+
+Everything that front ends, evaluation and training show is asked of this class; it runs no loop of its own but
+`decode`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from flas_engine import hub
+from flas_engine.base import assemble, load_base, load_config, load_generation_eos, load_tokenizer, open_state
+from flas_engine.checkpoint import read_flow
+from flas_engine.concept import NUM_ENCODER_LAYERS, ConceptEncoder
+from flas_engine.control import RunControl
+from flas_engine.decode import Job, LaneBatch, decode
+from flas_engine.errors import ModelError, RequestError
+from flas_engine.events import Finished
+from flas_engine.families import read_architecture
+from flas_engine.info import EngineInfo, LoadSpec
+from flas_engine.layers import to_logits
+from flas_engine.machine import choose_device, choose_dtype, choose_num_threads
+from flas_engine.progress import Progress, ignore_progress
+from flas_engine.prompts import end_of_turn_ids, render_prompt, tokenize_plainly
+from flas_engine.request import Request
+from flas_engine.solvers import find_solver
+from flas_engine.steering import Steering
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from transformers import PreTrainedTokenizerBase
+
+    from flas_engine.checkpoint import Flow
+    from flas_engine.events import Event
+    from flas_engine.layers import BaseModel
+    from flas_engine.progress import ReportProgress
+    from flas_engine.request import Lane
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A given text under a lane: its ids, and the natural log of each one's probability given all before it."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole text."""
+        return sum(self.logprobs)
+
+
+class Engine:
+    """Answers requests on one loaded model. One thread at a time; `RunControl` is the door for the others."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_id: str,
+        base: BaseModel,
+        tokenizer: PreTrainedTokenizerBase,
+        end_ids: frozenset[int],
+        flow: Flow | None = None,
+        flow_id: str | None = None,
+        prompt_format: str = "chat",
+    ) -> None:
+        self.base = base
+        self.flow = flow
+        self.tokenizer = tokenizer
+        self.end_ids = end_ids
+        self.concepts = _make_encoder(base, flow, tokenizer) if flow is not None else None
+        config = flow.config if flow is not None else None
+        a = base.architecture
+        self._info = EngineInfo(
+            name=name,
+            base_id=base_id,
+            flow_id=flow_id,
+            family=a.family.name,
+            layer=config.layer if config else None,
+            num_layers=a.num_layers,
+            num_steps=config.n_steps if config else None,
+            prompt_format=prompt_format,
+            context_length=a.context_length,
+            device=str(base.device),
+            dtype=str(base.dtype).removeprefix("torch."),
+            weight_bytes=_count_bytes(base, flow),
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is loaded."""
+        return self._info
+
+    @torch.inference_mode()
+    def stream(self, request: Request, control: RunControl | None = None) -> Iterator[Event]:
+        """Run `request` and yield its events as they happen; raises `RequestError` when it cannot be run."""
+        yield from decode(self._prepare(request), control or RunControl())
+
+    def generate(self, request: Request, control: RunControl | None = None) -> tuple[Finished, ...]:
+        """Run `request` to its end and return what became of each lane, in the order of the lanes."""
+        finished = [event for event in self.stream(request, control) if isinstance(event, Finished)]
+        return tuple(sorted(finished, key=lambda event: event.lane))
+
+    @torch.inference_mode()
+    def score(self, lane: Lane, text: str, *, solver: str = "euler", num_steps: int | None = None) -> Score:
+        """Give the log-probabilities of `text` as the answer of `lane`, teacher-forced in one pass over it.
+
+        Nothing is appended to the text; raises `RequestError` when it does not fit the context.
+        """
+        prompt, answer = self._render(lane), tokenize_plainly(text, self.tokenizer)
+        if not answer:
+            raise RequestError("the text to score is empty; give at least one word")
+        ids = prompt + answer
+        self._check_room(ids, new_tokens=0)
+        request = Request(lanes=(lane,), solver=solver, num_steps=num_steps)
+        logprobs: list[float] = []
+        for piece, h_1LD in self._make_batch(request, [ids[:-1]]).read():
+            first = max(len(prompt) - 1, piece.start)
+            if first >= piece.stop:
+                continue
+            logits_LV = to_logits(self.base, h_1LD[0, first - piece.start :])
+            targets = torch.tensor(ids[first + 1 : piece.stop + 1], device=self.base.device)[:, None]
+            logprobs += (logits_LV.gather(-1, targets)[:, 0] - logits_LV.logsumexp(-1)).tolist()
+        return Score(token_ids=tuple(answer), logprobs=tuple(logprobs))
+
+    def _prepare(self, request: Request) -> Job:
+        prompts = [self._render(lane) for lane in request.lanes]
+        for prompt in prompts:
+            self._check_room(prompt, new_tokens=1)
+        return Job(
+            request=request,
+            prompts=prompts,
+            batch=self._make_batch(request, prompts),
+            tokenizer=self.tokenizer,
+            end_ids=self.end_ids,
+            context_length=self._info.context_length,
+        )
+
+    def _make_batch(self, request: Request, prompts: list[list[int]]) -> LaneBatch:
+        solver, steering = find_solver(request.solver), None
+        if self.flow is not None and self.concepts is not None:
+            encode = self.concepts.encode
+            steering = Steering(
+                self.flow.field,
+                [tuple((encode(concept.text), concept.weight) for concept in lane.concepts) for lane in request.lanes],
+                [lane.flow_time for lane in request.lanes],
+                solver,
+                request.num_steps or self.flow.config.n_steps,
+            )
+        elif any(lane.concepts for lane in request.lanes):
+            raise RequestError(
+                f"{self._info.name} is loaded without a flow, so only flow time 0 without a concept runs; "
+                "choose a model with a flow, or give one with --flow"
+            )
+        return LaneBatch(self.base, self._info.layer, steering, prompts)
+
+    def _render(self, lane: Lane) -> list[int]:
+        return render_prompt(lane.conversation, self._info.prompt_format, self.tokenizer)
+
+    def _check_room(self, ids: list[int], *, new_tokens: int) -> None:
+        if len(ids) + new_tokens > self._info.context_length:
+            raise RequestError(
+                f"the prompt is {len(ids):,} tokens long, but {self._info.name} reads {self._info.context_length:,} "
+                "at most, its answer included; shorten the prompt"
+            )
+
+
+def load_engine(
+    model: str | Path | LoadSpec | None = None,
+    *,
+    base: str | None = None,
+    flow: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: ReportProgress = ignore_progress,
+) -> Engine:
+    """Load a model by catalog name, Hub repository or folder, downloading what is not there yet.
+
+    Device and dtype are the machine's best unless given; see `LoadSpec` for the rest. Raises `FlasError` when it cannot
+    be had, does not fit together, or does not fit the machine.
+    """
+    if isinstance(model, LoadSpec):
+        spec = model
+    else:
+        spec = LoadSpec(
+            model=str(model) if model is not None else None, base=base, flow=flow, device=device, dtype=dtype
+        )
+    chosen_device = choose_device(spec.device)
+    chosen_dtype = choose_dtype(spec.dtype, chosen_device)
+    torch.set_num_threads(choose_num_threads())
+    resolved = hub.resolve(spec, progress=progress)
+    progress(Progress(activity="reading the config"))
+    config = load_config(resolved.base)
+    architecture = read_architecture(config)
+    loaded_flow = None
+    if resolved.flow is not None:  # first: it is small, and what does not fit shows before gigabytes are read
+        progress(Progress(activity="reading the flow"))
+        loaded_flow = read_flow(resolved.flow, architecture, chosen_device, chosen_dtype)
+    loaded_base = load_base(resolved.base, config, chosen_device, chosen_dtype, progress)
+    progress(Progress(activity="reading the tokenizer"))
+    tokenizer = load_tokenizer(resolved.base)
+    prompt_format = resolved.prompt_format or (loaded_flow.config.prompt_format if loaded_flow else None)
+    if prompt_format is None:
+        prompt_format = "chat" if tokenizer.chat_template else "alpaca"
+    return Engine(
+        name=resolved.name,
+        base_id=resolved.base_id,
+        base=loaded_base,
+        tokenizer=tokenizer,
+        end_ids=end_of_turn_ids(tokenizer, load_generation_eos(resolved.base, config)),
+        flow=loaded_flow,
+        flow_id=resolved.flow_id,
+        prompt_format=prompt_format,
+    )
+
+
+def _make_encoder(base: BaseModel, flow: Flow, tokenizer: PreTrainedTokenizerBase) -> ConceptEncoder:
+    """Use the base's own layers as the encoder, unless the checkpoint brings ones that were trained along."""
+    if flow.encoder_state is None:
+        return ConceptEncoder(base, flow.field, tokenizer)
+    tensors = open_state(flow.encoder_state, "the checkpoint's concept encoder")
+    try:
+        encoder = assemble(tensors, base.architecture, base.device, base.dtype, num_layers=NUM_ENCODER_LAYERS)
+    except ModelError as error:
+        raise ModelError(f"the checkpoint's own concept encoder does not fit the base model: {error}") from None
+    return ConceptEncoder(encoder, flow.field, tokenizer)
+
+
+def _count_bytes(base: BaseModel, flow: Flow | None) -> int:
+    tensors = [base.embedding, base.final_norm]
+    if base.head is not base.embedding:
+        tensors.append(base.head)
+    for layer in base.layers:
+        tensors += [tensor for tensor in vars(layer).values() if tensor is not None]
+    if flow is not None:
+        tensors += list(flow.field.state_dict().values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

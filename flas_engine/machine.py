@@ -1,0 +1,59 @@
+"""The one place that chooses device, dtype and threads."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from flas_engine.errors import ModelError
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """Return the device called `name`, or the best there is: cuda, then mps, then cpu.
+
+    Raises `ModelError` when the machine does not have it.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ModelError(f"device {name!r} is unknown; use cuda, cuda:1, mps or cpu") from None
+    has_it = {
+        "cpu": lambda: True,
+        "cuda": lambda: torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available,
+    }.get(device.type)
+    if has_it is None or not has_it():
+        raise ModelError(f"this machine has no device {name!r}; leave --device out, or use cpu")
+    return device
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """Return the dtype called `name`, or the smallest that the device multiplies fast: bfloat16 where it has kernels.
+
+    Raises `ModelError` for an unknown name.
+    """
+    if name is not None:
+        if name not in DTYPES:
+            raise ModelError(f"dtype {name!r} is unknown; use {', '.join(DTYPES)}")
+        return DTYPES[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "mps":
+        return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def choose_num_threads() -> int:
+    """Return how many cores the engine computes on: the physical ones that this process may use."""
+    physical = psutil.cpu_count(logical=False) or 1
+    try:
+        usable = len(psutil.Process().cpu_affinity())  # containers and taskset narrow it
+    except (AttributeError, psutil.Error):  # macOS cannot tell
+        usable = physical
+    return max(1, min(physical, usable))
