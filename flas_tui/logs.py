@@ -35,7 +35,7 @@ def start_logging() -> Path:
 
 
 def _open_log() -> tuple[Path, logging.Handler]:
-    """The usual log file, or one among the temporary files where the usual folder cannot be written."""
+    """Open the usual log file, or one among the temporary files where the usual folder cannot be written."""
     try:
         folder = user_log_path("flas-tui", appauthor=False, ensure_exists=True)
         return folder / "flas-tui.log", _rotating(folder / "flas-tui.log")

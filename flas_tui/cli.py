@@ -1,0 +1,113 @@
+"""The entry point `flas-tui`: the commands and their one place of registration.
+
+What `--help` imports is Typer and the commands' signatures; torch, transformers and Textual come in when a command
+runs. Help is plain text: it reads the same in a dumb terminal and costs half of the start-up of the coloured kind.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from flas_tui.commands import options as opt
+from flas_tui.commands.chat import chat
+from flas_tui.commands.doctor import doctor
+from flas_tui.commands.generate import generate
+from flas_tui.console import EXIT_USAGE, is_terminal, reported_errors, say
+
+app = typer.Typer(
+    name="flas-tui",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog="Without a command the app starts. Try it without any account: flas-tui --model demo",
+)
+app.command()(generate)
+app.command()(chat)
+app.command()(doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; ends in `SystemExit`, never in a traceback."""
+    with reported_errors():
+        app(arguments)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"flas-tui {version('flas-tui')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    model: opt.Model = None,
+    base: opt.Base = None,
+    flow: opt.Flow = None,
+    device: opt.Device = None,
+    dtype: opt.Dtype = None,
+    concept: Annotated[str | None, typer.Option(metavar="TEXT", help="Fill in the concept to steer towards.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="Fill in the prompt.")] = None,
+    flow_time: Annotated[
+        str | None, typer.Option("--flow-time", "-T", metavar="T", help="Flow time to start with, -8 to 8.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed to start with.")] = None,
+    lite: Annotated[bool, typer.Option("--lite", help="Draw little: for slow lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Steer a language model with a concept in plain words, beside its baseline, live."""
+    del version
+    if context.invoked_subcommand is not None:
+        _refuse_misplaced_options(context)
+        return
+    from flas_engine.request import parse_flow_time
+    from flas_tui.options import AppOptions
+
+    app_options = AppOptions(
+        model=model,
+        base=base,
+        flow=flow,
+        device=device,
+        dtype=dtype,
+        lite=lite,
+        concept=concept,
+        prompt=prompt,
+        flow_time=None if flow_time is None else parse_flow_time(flow_time),
+        seed=seed,
+    )
+    _require_terminal()
+    from flas_tui.app import run_app
+
+    run_app(app_options)
+
+
+def _refuse_misplaced_options(context: typer.Context) -> None:
+    """Options before a command are the app's and would be dropped without a word."""
+    given = [name for name in context.params if _is_given(context, name)]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise typer.BadParameter(
+            f"{option} stands before the command; write: flas-tui {context.invoked_subcommand} {option} ...", context
+        )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _require_terminal() -> None:
+    hint = "for plain text use: flas-tui chat, or: flas-tui generate --help"
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
+        say(f"flas-tui: the app needs a terminal, and input or output is not one; {hint}")
+        raise typer.Exit(EXIT_USAGE)
+    if os.environ.get("TERM", "dumb") in {"", "dumb"}:
+        say(f"flas-tui: TERM={os.environ.get('TERM', '')} cannot show the app; {hint}")
+        raise typer.Exit(EXIT_USAGE)
