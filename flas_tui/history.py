@@ -2,7 +2,7 @@
 
 Every call is short enough for the thread that draws. Several programs may have the file open at once: writes are
 single transactions, and a writer waits for another one. A file that is damaged is moved aside and said so, never
-deleted. What a run holds is in `records`; no tokens or keys are ever part of it.
+deleted. What a run holds is in `run_record`; no tokens or keys are ever part of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_data_path
 
 from flas_engine.errors import FlasError
-from flas_tui.records import RunRecord, lanes_from_json, lanes_to_json, request_from_json, request_to_json
+from flas_tui.run_record import RunRecord, lanes_from_json, lanes_to_json, request_from_json, request_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
