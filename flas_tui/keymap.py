@@ -30,69 +30,111 @@ class Action:
 
 
 def _action(
-    group: str, name: str, keys: str, label: str, title: str, text: str, *, action: str = "", priority: bool = False
+    group: str,
+    name: str,
+    keys: str,
+    label: str,
+    title: str,
+    text: str,
+    action: str = "",
+    *,
+    is_priority: bool = False,
 ) -> Action:
     return Action(
         id=name,
-        action=action or name.replace("-", "_"),
+        action=action or name,
         keys=keys,
         label=label,
         title=title,
         help=text,
         group=group,
-        is_priority=priority,
+        is_priority=is_priority,
     )
 
 
-ACTIONS: tuple[Action, ...] = (
+_RUN: tuple[Action, ...] = (
     _action("Run", "generate", "enter", "Enter", "Generate", "Answer the prompt twice: steered, and not."),
-    _action("Run", "stop", "space", "Space", "Stop", "Stop and keep the text. ctrl+c does too, from anywhere."),
-    _action(
-        "Run",
-        "interrupt",
-        "ctrl+c",
-        "^c",
-        "Copy or stop",
-        "Copy what is selected; with nothing selected, stop.",
-        priority=True,
-    ),
-    _action("Run", "rerun", "r", "r", "Rerun", "The same seed again, under the present T, concept and prompt."),
-    _action("Run", "new-seed", "R", "R", "New seed", "Run again with other noise."),
-    _action("Flow time", "less", "left_square_bracket,f7", "[ F7", "T down", "T down by 0.05; F7 in inputs too."),
-    _action("Flow time", "more", "right_square_bracket,f8", "] F8", "T up", "T up by 0.05; F8 in inputs too."),
-    _action("Flow time", "much-less", "left_curly_bracket", "{", "T well down", "T down by 0.25."),
-    _action("Flow time", "much-more", "right_curly_bracket", "}", "T well up", "T up by 0.25."),
-    _action("Flow time", "type-flow-time", "t", "t", "Type T", "Type any T from -8 to 8."),
+    _action("Run", "stop", "space", "Space", "Stop", "Stop and keep the text; ctrl+c does too, from anywhere."),
+    _action("Run", "interrupt", "ctrl+c", "^c", "Copy or stop", "Copy what is selected; else stop.", is_priority=True),
+    _action("Run", "rerun", "r", "r", "Rerun", "The same seed again, under the present T and texts.", "generate"),
+    _action("Run", "new-seed", "R", "R", "New seed", "Run again with other noise.", "new_seed"),
+)
+
+_FLOW_TIME: tuple[Action, ...] = (
+    _action("Flow time", "less", "left_square_bracket,f7", "[ F7", "T down", "By 0.05; F7 in inputs.", "nudge(-0.05)"),
+    _action("Flow time", "more", "right_square_bracket,f8", "] F8", "T up", "By 0.05; F8 in inputs.", "nudge(0.05)"),
+    _action("Flow time", "much-less", "left_curly_bracket", "{", "T well down", "By 0.25.", "nudge(-0.25)"),
+    _action("Flow time", "much-more", "right_curly_bracket", "}", "T well up", "By 0.25.", "nudge(0.25)"),
+    _action("Flow time", "type-T", "t", "t", "Type T", "Any T from -8 to 8; then Enter.", "type_flow_time"),
+    _action("Flow time", "slider", "T", "T", "Slider", "Go to the slider.", "focus_field('slider')"),
     _action(
         "Flow time",
-        "toggle-live",
+        "rerun-on-move",
         "a",
         "a",
         "Rerun as T moves",
-        "After an answer is done, moving T and resting runs it again (on or off).",
+        "Whether moving T runs a finished answer again once T rests.",
+        "toggle_rerun",
     ),
-    _action("Move", "focus-prompt", "i", "i", "Edit the prompt", "Type in the prompt; Esc leaves it."),
-    _action("Move", "focus-concept", "c", "c", "Edit the concept", "Type the concept; Down opens those used before."),
-    _action("Move", "show-concepts", "C", "C", "Concepts", "Concepts used before, with their last T."),
-    _action("Move", "show-history", "H", "H", "History", "Earlier runs; Enter brings one back exactly."),
-    _action("Move", "focus-left", "h", "h", "Left pane", "Move to the baseline."),
-    _action("Move", "focus-right", "l", "l", "Right pane", "Move to the steered pane."),
+)
+
+_MOVE: tuple[Action, ...] = (
+    _action("Move", "prompt", "i", "i", "Edit the prompt", "Type; Enter generates.", "focus_field('prompt')"),
+    _action("Move", "concept", "c", "c", "Edit the concept", "Any plain words.", "focus_field('concept')"),
+    _action("Move", "leave", "escape", "Esc", "Leave", "Back from an input or the rail to the panes."),
+    _action("Move", "concepts", "C", "C", "Concepts", "Those used before, with their last T.", "show_rail('concepts')"),
+    _action("Move", "history", "H", "H", "History", "Earlier runs; Enter restores one.", "show_rail('history')"),
+    _action(
+        "Move", "next", "tab", "Tab", "Next", "The next field, or the other pane where one shows.", is_priority=True
+    ),
+    _action("Move", "left", "h", "h", "Baseline pane", "Move there.", "focus_lane(0)"),
+    _action("Move", "right", "l", "l", "Steered pane", "Move there.", "focus_lane(1)"),
+)
+
+_VIEW: tuple[Action, ...] = (
     _action("View", "zoom", "z", "z", "Zoom", "One pane over the whole width, or both."),
     _action("View", "stack", "v", "v", "Stack", "Panes one above the other, or side by side."),
-    _action("View", "toggle-difference", "d", "d", "Mark the difference", "Mark the first token that steering changed."),
-    _action("Keep", "copy", "y", "y", "Copy", "Copy the selection, or else the focused pane."),
-    _action("Keep", "copy-command", "Y", "Y", "Copy the command", "Copy the command line that reproduces this run."),
-    _action("Keep", "save", "S", "S", "Save", "Write both texts and how they were made to a file."),
-    _action("App", "models", "m", "m", "Models", "Choose, download and load a model."),
-    _action("App", "help", "question_mark", "?", "Help", "This page.", action="app.help"),
-    _action("App", "help-anywhere", "f1", "F1", "Help", "This page, from inputs too.", action="app.help", priority=True),
-    _action("App", "suspend", "ctrl+z", "^z", "Suspend", "Back to the shell; `fg` returns.", action="app.suspend_process", priority=True),
-    _action("App", "quit", "ctrl+q", "^q", "Quit", "Leave; what is written is kept in the history.", action="app.quit", priority=True),
+    _action("View", "difference", "d", "d", "Mark the difference", "The first token steered.", "toggle_difference"),
 )
+
+_KEEP: tuple[Action, ...] = (
+    _action("Keep", "copy", "y", "y", "Copy", "The selection, or else the focused pane."),
+    _action("Keep", "copy-command", "Y", "Y", "Copy the command", "It reproduces the run.", "copy_command"),
+    _action("Keep", "save", "S", "S", "Save", "Both texts and how they were made, to files."),
+)
+
+_APP: tuple[Action, ...] = (
+    _action("App", "models", "m", "m", "Models", "Choose, download and load a model."),
+    _action("App", "help", "question_mark", "?", "Help", "This page.", "app.help"),
+    _action("App", "help-anywhere", "f1", "F1", "Help", "This page, from inputs too.", "app.help", is_priority=True),
+    _action(
+        "App",
+        "palette",
+        "ctrl+p",
+        "^p",
+        "Palette",
+        "Everything by name, themes included.",
+        "app.command_palette",
+        is_priority=True,
+    ),
+    _action(
+        "App",
+        "suspend",
+        "ctrl+z",
+        "^z",
+        "Suspend",
+        "To the shell; fg returns.",
+        "app.suspend_process",
+        is_priority=True,
+    ),
+    _action("App", "quit", "ctrl+q", "^q", "Quit", "What is written is kept.", "app.quit", is_priority=True),
+)
+
+ACTIONS: tuple[Action, ...] = (*_RUN, *_FLOW_TIME, *_MOVE, *_VIEW, *_KEEP, *_APP)
 
 
 def group_actions() -> dict[str, list[Action]]:
-    """The table by group, in its order."""
+    """Return the table by group, in its order."""
     groups: dict[str, list[Action]] = {}
     for action in ACTIONS:
         groups.setdefault(action.group, []).append(action)

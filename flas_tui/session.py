@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from flas_engine.events import Finished, Prefilled, Token
+from flas_engine.events import Prefilled, Token
 from flas_engine.request import Lane, Limits, Message, Request, Sampling, WeightedConcept
 from flas_engine.worker import Loaded, LoadFailed, Loading, RunEnded, RunEvent, WorkerEvent
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flas_engine.errors import FlasError
-    from flas_engine.events import Event
+    from flas_engine.events import Event, FinishReason
     from flas_engine.info import EngineInfo
     from flas_engine.progress import Progress
 
@@ -39,7 +39,7 @@ class Setup:
 
 
 def to_request(setup: Setup) -> Request:
-    """The baseline lane and the steered one; raises `RequestError` for an empty prompt or a T without a concept."""
+    """Ask for both lanes; raises `RequestError` for an empty prompt or a T without a concept."""
     conversation = (Message(role="user", content=setup.prompt),)
     concepts = (WeightedConcept(text=setup.concept),) if setup.concept.strip() else ()
     lanes = (
@@ -50,7 +50,7 @@ def to_request(setup: Setup) -> Request:
 
 
 def command_line(setup: Setup, model: str | None) -> str:
-    """The shell command that writes the same two texts."""
+    """Return the shell command that writes the same two texts."""
     words = ["flas-tui", "generate"]
     words += ["--model", model] if model else []
     words += ["--concept", setup.concept] if setup.concept.strip() else []
@@ -76,7 +76,6 @@ class FlowTimeMoved:
     lane: int
     offset: int
     """Characters of the lane's text that came before."""
-    token_index: int
     flow_time: float
 
 
@@ -84,7 +83,6 @@ class FlowTimeMoved:
 class Parted:
     """The lanes chose different tokens for the first time."""
 
-    token_index: int
     offsets: tuple[int, int]
     """Where that token begins in the text of each lane, in characters."""
 
@@ -109,11 +107,18 @@ class RunOver:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NotKept:
+    """The run could not be put into the history."""
+
+    error: FlasError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChanged:
     """The model is loading, ready, or could not be loaded: see `Session.model`."""
 
 
-Change = TextAppended | FlowTimeMoved | Parted | LaneEnded | RunStarted | RunOver | ModelChanged
+Change = TextAppended | FlowTimeMoved | Parted | LaneEnded | RunStarted | RunOver | NotKept | ModelChanged
 
 
 @dataclass(kw_only=True)
@@ -128,7 +133,7 @@ class LaneText:
     offsets: list[int] = field(default_factory=list)
     """Where each token begins in `text`."""
     moves: list[FlowTimeMoved] = field(default_factory=list)
-    finished: Finished | None = None
+    finish_reason: FinishReason | None = None
 
 
 @dataclass(kw_only=True)
@@ -171,7 +176,7 @@ class Comparison:
             yield from self._fold_token(event)
         else:
             lane = self.lanes[event.lane]
-            lane.finished, lane.flow_time = event, event.flow_time
+            lane.finish_reason, lane.flow_time = event.reason, event.flow_time
             yield from _append(lane, event.lane, event.tail)
             yield LaneEnded(lane=event.lane)
 
@@ -179,9 +184,7 @@ class Comparison:
         lane = self.lanes[token.lane]
         if token.flow_time != lane.flow_time:
             lane.flow_time = token.flow_time
-            move = FlowTimeMoved(
-                lane=token.lane, offset=len(lane.text), token_index=token.index, flow_time=token.flow_time
-            )
+            move = FlowTimeMoved(lane=token.lane, offset=len(lane.text), flow_time=token.flow_time)
             lane.moves.append(move)
             yield move
         lane.offsets.append(len(lane.text))
@@ -195,7 +198,7 @@ class Comparison:
         if self.parted is not None or min(len(ours.token_ids), len(theirs.token_ids)) <= index:
             return
         if ours.token_ids[index] != theirs.token_ids[index]:
-            self.parted = Parted(token_index=index, offsets=(ours.offsets[index], theirs.offsets[index]))
+            self.parted = Parted(offsets=(ours.offsets[index], theirs.offsets[index]))
             yield self.parted
 
 
@@ -228,12 +231,12 @@ class Session:
         return self.comparison is not None and self.comparison.state != "over"
 
     def begin(self, run_id: int, setup: Setup) -> Comparison:
-        """A new run takes the place of the one before."""
+        """Put a new run in the place of the one before."""
         self.comparison = Comparison(run_id=run_id, setup=setup)
         return self.comparison
 
     def begin_load(self) -> None:
-        """A load was asked for; the model before it, if any, is gone."""
+        """Note that a load was asked for; the model before it, if any, is gone."""
         self.model = ModelState(phase="loading")
 
     def fold(self, event: WorkerEvent, now: float) -> Iterator[Change]:

@@ -1,0 +1,213 @@
+"""The terminal application: puts worker, history, settings and screens together, and leaves a clean terminal.
+
+Neither this module nor anything it imports touches torch: the model is loaded in the worker's thread, after the first
+paint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from textual.app import App, SystemCommand
+
+from flas_engine.errors import FlasError
+from flas_engine.info import LoadSpec
+from flas_engine.progress import Progress
+from flas_engine.request import Limits
+from flas_engine.worker import Worker
+from flas_tui.bindings import app_bindings
+from flas_tui.history import History, default_history_path
+from flas_tui.keymap import ACTIONS
+from flas_tui.options import AppOptions
+from flas_tui.recording import to_setup
+from flas_tui.screens.compare import CompareScreen
+from flas_tui.session import Setup
+from flas_tui.settings import Settings, load_settings
+from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal
+from flas_tui.themes import THEME_DEFAULTS, THEMES, usual_theme
+from flas_tui.workbench import Workbench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from textual.binding import BindingType
+    from textual.screen import Screen
+
+    from flas_engine.info import EngineProtocol, LoadFunction
+    from flas_engine.progress import ReportProgress
+
+FIRST_CONCEPT, FIRST_PROMPT, FIRST_FLOW_TIME = "talk like a pirate", "Tell me about your day.", 1.5
+"""What a newcomer finds in the inputs: Enter alone shows steering at work."""
+NOT_IN_PALETTE = {"next", "interrupt", "palette", "leave"}
+"""Keys that say nothing as commands."""
+END_SECONDS = 0.2
+"""How long the engine's thread may take to notice that the app is over."""
+
+
+def load_engine(spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol:
+    """Load the real engine; the first call imports torch, which takes a second or two."""
+    progress(Progress(activity="starting the engine"))
+    from flas_engine.engine import load_engine as load
+
+    return load(spec, progress=progress)
+
+
+class FlasApp(App[None]):
+    """The application around the compare screen."""
+
+    TITLE = "flas"
+    CSS_PATH = "themes/flas.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = app_bindings()
+
+    def __init__(
+        self,
+        load: LoadFunction,
+        history: History | None = None,
+        *,
+        options: AppOptions | None = None,
+        settings: Settings | None = None,
+        notices: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.workbench = Workbench(Worker(load), history)
+        self._options = options or AppOptions()
+        self._settings = settings or Settings()
+        self._notices = notices
+        self.is_lite = self._options.lite or bool(self._settings.lite)
+        if self.is_lite:
+            self.animation_level = "none"
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = usual_theme(os.environ)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Name the colours that our style sheet uses and other themes do not have."""
+        return THEME_DEFAULTS
+
+    def on_mount(self) -> None:
+        """Paint first, load afterwards: importing torch holds up whatever runs beside it."""
+        complaints = [*self._notices, *self._apply_theme(), *self._apply_keys()]
+        self.push_screen(self._compare_screen(complaints))
+        self.call_after_refresh(self._load)
+
+    def _load(self) -> None:
+        options = self._options
+        self.workbench.start(
+            LoadSpec(
+                model=options.model or self._settings.model,
+                base=options.base,
+                flow=options.flow,
+                device=options.device,
+                dtype=options.dtype,
+            )
+        )
+
+    def _apply_theme(self) -> list[str]:
+        wanted = self._settings.theme
+        if wanted is None:
+            return []
+        if wanted not in self.available_themes:
+            return [f"there is no theme {wanted!r}; there are {', '.join(sorted(self.available_themes))}"]
+        self.theme = wanted
+        return []
+
+    def _apply_keys(self) -> list[str]:
+        known = {action.id for action in ACTIONS}
+        self.set_keymap({name: keys for name, keys in self._settings.keys.items() if name in known})
+        unknown = sorted(self._settings.keys.keys() - known)
+        return [f"the settings give keys to {name!r}; there are {', '.join(sorted(known))}" for name in unknown]
+
+    def _compare_screen(self, notices: list[str]) -> CompareScreen:
+        return CompareScreen(
+            self.workbench,
+            self._first_setup(),
+            slider_range=self._settings.flow_time_range,
+            reruns_on_move=self._settings.rerun_on_move,
+            keeps_seed=self._settings.keep_seed,
+            marks_difference=self._settings.mark_difference,
+            is_lite=self.is_lite,
+            notices=notices,
+        )
+
+    def _first_setup(self) -> Setup:
+        """Begin with what the command line says, else with the last run, else with something that shows steering."""
+        last = self._last_setup()
+        options = self._options
+        return Setup(
+            prompt=last.prompt if options.prompt is None else options.prompt,
+            concept=last.concept if options.concept is None else options.concept,
+            flow_time=last.flow_time if options.flow_time is None else options.flow_time,
+            seed=last.seed if options.seed is None else options.seed,
+            limits=Limits(max_new_tokens=self._settings.max_new_tokens),
+        )
+
+    def _last_setup(self) -> Setup:
+        if self.workbench.history is not None:
+            with contextlib.suppress(FlasError):
+                for record in self.workbench.history.runs(1):
+                    return to_setup(record.request)
+        return Setup(prompt=FIRST_PROMPT, concept=FIRST_CONCEPT, flow_time=FIRST_FLOW_TIME)
+
+    def action_help(self) -> None:
+        """Show the help, for what has the focus first; or put it away."""
+        from flas_tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, CompareScreen):
+            return
+        changed = {name: keys for name, keys in self._settings.keys.items() if keys}
+        self.push_screen(HelpScreen(self.screen.focused_keys, changed))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """List every action, then the themes."""
+        seen: set[str] = set()
+        for action in ACTIONS:
+            if action.action not in seen and action.id not in NOT_IN_PALETTE:
+                seen.add(action.action)
+                yield SystemCommand(f"{action.title}  ({action.label})", action.help, partial(self._run, action.action))
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Screenshot", "Save the screen as an SVG picture", lambda: screen.app.action_screenshot())
+
+    async def _run(self, action: str) -> None:
+        await self.run_action(action, self.screen)
+
+
+def run_app(options: AppOptions) -> int:
+    """Run the app in this terminal until the user leaves; returns the exit code. Raises `FlasError`."""
+    refuse_unusable_terminal()
+    settings = load_settings()
+    history, notices = _open_history()
+    if os.environ.get("SSH_CONNECTION") and not options.lite and settings.lite is None:
+        notices.append("over SSH: if the screen lags, start with --lite or set lite = true in the settings")
+    app = FlasApp(load_engine, history, options=options, settings=settings, notices=tuple(notices))
+    with guarded_terminal(app) as guard:
+        try:
+            app.run()
+        finally:
+            app.workbench.quit()
+            if history is not None:
+                history.close()
+    if not app.workbench.has_ended(END_SECONDS):
+        _leave_at_once(guard.exit_code)
+    return guard.exit_code
+
+
+def _open_history() -> tuple[History | None, list[str]]:
+    """Open the history; the app goes on without one that cannot be had, and says so."""
+    try:
+        history = History(default_history_path())
+    except FlasError as error:
+        return None, [f"{error}; this session is not kept"]
+    return history, [history.notice] if history.notice else []
+
+
+def _leave_at_once(exit_code: int) -> NoReturn:
+    """End the process although the engine's thread is busy in native code, which the interpreter would wait for."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

@@ -1,0 +1,78 @@
+"""The three rows under the panes: concept, prompt and flow time, aligned and always ready to be typed in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Label
+
+from flas_tui.widgets.flow_time_slider import FlowTimeSlider
+from flas_tui.widgets.line_input import LineInput
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+    from textual.widgets import Input
+
+
+class Controls(Vertical):
+    """Concept, prompt and T; posts `Submitted` on Enter and `FlowTimeTyped` when a T was typed out."""
+
+    class Submitted(Message):
+        """Enter was pressed in the concept or the prompt."""
+
+    class FlowTimeTyped(Message):
+        """A flow time was typed; `text` may be anything."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, *, concept: str, prompt: str, flow_time: float, slider_range: tuple[float, float]) -> None:
+        super().__init__(id="controls")
+        self.concept = LineInput(concept, placeholder="any concept in plain words: talk like a pirate", id="concept")
+        self.prompt = LineInput(prompt, placeholder="what the model should answer", id="prompt")
+        self.slider = FlowTimeSlider(flow_time, usual=slider_range, id="slider")
+        self.typed = LineInput("", placeholder="a flow time from -8 to 8, then Enter", id="typed-flow-time")
+
+    def compose(self) -> ComposeResult:
+        """Label and field, row by row."""
+        for name, field in (("concept", self.concept), ("prompt", self.prompt)):
+            with Horizontal(classes="row"):
+                yield Label(name)
+                yield field
+        with Horizontal(classes="row"):
+            yield Label("T")
+            yield self.slider
+            yield self.typed
+
+    def on_mount(self) -> None:
+        """Show the slider, not the field to type T in."""
+        self.typed.display = False
+
+    def show(self, *, concept: str, prompt: str, flow_time: float) -> None:
+        """Put a setup into the fields."""
+        self.concept.value, self.prompt.value, self.slider.value = concept, prompt, flow_time
+
+    def type_flow_time(self) -> None:
+        """Let T be typed in place of the slider."""
+        self.slider.display, self.typed.display = False, True
+        self.typed.value = f"{self.slider.value:g}"
+        self.typed.focus()
+
+    def end_typing(self) -> None:
+        """Bring the slider back."""
+        if self.typed.display:
+            self.slider.display, self.typed.display = True, False
+
+    @on(LineInput.Submitted)
+    def _submit(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.post_message(self.FlowTimeTyped(event.value) if event.input is self.typed else self.Submitted())
+
+    @on(LineInput.Blurred)
+    def _leave(self, event: Input.Blurred) -> None:
+        if event.input is self.typed:
+            self.end_typing()
