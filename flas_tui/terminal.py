@@ -69,6 +69,11 @@ def refuse_unusable_terminal() -> None:
         )
 
 
+def repaint_on_resume(app: App[Any]) -> None:
+    """Have `app` draw itself anew after ctrl+z and `fg`, which Textual leaves to others; call it when it is mounted."""
+    app.app_resume_signal.subscribe(app, lambda resumed: resumed.refresh(layout=True))
+
+
 class TerminalGuard:
     """How the app ended; `exit_code` is for the shell once the guard is left."""
 
