@@ -56,7 +56,7 @@ _RUN: tuple[Action, ...] = (
     _action("Run", "generate", "enter", "Enter", "Generate", "Answer the prompt twice: steered, and not."),
     _action("Run", "stop", "space", "Space", "Stop", "Stop and keep the text; ctrl+c does too, from anywhere."),
     _action("Run", "interrupt", "ctrl+c", "^c", "Copy or stop", "Copy what is selected; else stop.", is_priority=True),
-    _action("Run", "rerun", "r", "r", "Rerun", "The same seed again, under the present T and texts.", "generate"),
+    _action("Run", "rerun", "r", "r", "Rerun", "The same seed again, under the present T and texts."),
     _action("Run", "new-seed", "R", "R", "New seed", "Run again with other noise.", "new_seed"),
 )
 

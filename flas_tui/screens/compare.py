@@ -1,73 +1,52 @@
-"""The home screen: baseline and steered side by side, with the concept, the prompt and the flow time under them.
+"""The home screen: what the user can do with baseline and steered side by side.
 
-It turns keys into calls of the `Workbench`, and the changes that come back into drawing. What a run is, and what is
-kept of it, is the workbench's business.
+It turns keys into calls of the `Workbench`. What a run is, and what is kept of it, is the workbench's business; how it
+all looks is in `compare_view`.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from flas_engine.errors import FlasError
+from flas_engine.info import LoadSpec
 from flas_engine.request import parse_flow_time
 from flas_tui.bindings import screen_bindings
 from flas_tui.clipboard import copy
 from flas_tui.export import save_comparison
-from flas_tui.notices import notice_for
 from flas_tui.recording import to_setup
-from flas_tui.session import BASELINE, LANES, STEERED, LaneEnded, ModelChanged, NotKept, RunOver, Setup, command_line
-from flas_tui.summary import describe_lane, describe_machine, hints_for
+from flas_tui.screens.compare_view import RAIL_COLUMNS, CompareView
+from flas_tui.session import BASELINE, STEERED, Setup, command_line
+from flas_tui.summary import describe_machine
 from flas_tui.widgets.controls import Controls
 from flas_tui.widgets.flow_time_slider import FlowTimeSlider
-from flas_tui.widgets.header_bar import HeaderBar
 from flas_tui.widgets.history_panel import HistoryPanel
-from flas_tui.widgets.inspector import Inspector
 from flas_tui.widgets.line_input import LineInput
-from flas_tui.widgets.pane_deck import PaneDeck
-from flas_tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from textual import events
-    from textual.app import ComposeResult
     from textual.binding import BindingType
     from textual.timer import Timer
 
-    from flas_tui.session import Change, ModelState
-    from flas_tui.summary import Place
     from flas_tui.widgets.history_panel import Tab
     from flas_tui.workbench import Workbench
 
-DRAIN_SECONDS, LITE_DRAIN_SECONDS = 1 / 20, 1 / 10
-"""How often what the engine has written is drawn."""
-FACTS_SECONDS = 0.5
-"""How often rates and counts are drawn: more would cost bytes on a slow line and read no better."""
 REST_SECONDS = 0.15
 """How long T must rest before a finished answer is run again."""
-NARROW_COLUMNS, RAIL_COLUMNS, INSPECTOR_COLUMNS = 70, 110, 170
-LEAST_COLUMNS, LEAST_ROWS = 50, 12
 MAX_NEW_SEED = 9999
 """Seeds drawn for the user are short enough to be read out."""
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(CompareView):
     """Baseline and steered, side by side."""
 
     BINDINGS: ClassVar[list[BindingType]] = screen_bindings()
-    AUTO_FOCUS = "#prompt"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012  (the type is Screen's)
-        (0, "-narrow"),
-        (NARROW_COLUMNS, "-normal"),
-        (RAIL_COLUMNS, "-wide"),
-        (INSPECTOR_COLUMNS, "-huge"),
-    ]
 
     def __init__(
         self,
@@ -81,152 +60,36 @@ class CompareScreen(Screen[None]):
         is_lite: bool,
         notices: list[str],
     ) -> None:
-        super().__init__()
-        self._workbench = workbench
-        self._setup = setup
+        super().__init__(
+            workbench,
+            setup,
+            slider_range=slider_range,
+            marks_difference=marks_difference,
+            is_lite=is_lite,
+            notices=notices,
+        )
         self._reruns_on_move = reruns_on_move
         self._keeps_seed = keeps_seed
-        self._is_lite = is_lite
-        self._notices = notices
         self._rest: Timer | None = None
-        self._controls = Controls(
-            concept=setup.concept, prompt=setup.prompt, flow_time=setup.flow_time, slider_range=slider_range
-        )
-        self._deck = PaneDeck(marks_difference=marks_difference, id="panes")
-        self._rail = HistoryPanel(workbench.history, id="rail")
-        self._inspector = Inspector(id="inspector")
-        self._header = HeaderBar(id="header")
-        self._status = StatusLine(id="status")
-
-    # Layout
-
-    def compose(self) -> ComposeResult:
-        """Header, rail, panes with the controls under them, inspector, status line; and a card for tiny terminals."""
-        with Vertical(id="workbench"):
-            yield self._header
-            with Horizontal(id="body"):
-                yield self._rail
-                with Vertical(id="center"):
-                    yield self._deck
-                    yield self._controls
-                yield self._inspector
-            yield self._status
-        yield Static("", id="too-small", markup=False)
-
-    def on_mount(self) -> None:
-        """Draw what is known, and begin to listen to the engine."""
-        self._show_titles()
-        self._show_facts()
-        self.set_interval(LITE_DRAIN_SECONDS if self._is_lite else DRAIN_SECONDS, self._drain)
-        self.set_interval(FACTS_SECONDS, self._show_facts)
-        for field in self.query(Input):
-            field.cursor_blink = not self._is_lite
-        for notice in self._notices:
-            self._status.note(notice)
-
-    def on_resize(self, event: events.Resize) -> None:
-        """One pane where there is no room for two; a card where there is no room at all."""
-        columns, rows = event.size
-        self._deck.set_narrow(columns < NARROW_COLUMNS)
-        is_tiny = columns < LEAST_COLUMNS or rows < LEAST_ROWS
-        self.set_class(is_tiny, "-tiny")
-        if is_tiny:
-            self.query_one("#too-small", Static).update(
-                f"flas needs {LEAST_COLUMNS} x {LEAST_ROWS} cells\nthese are {columns} x {rows}\n\nwhat runs goes on"
-            )
-
-    def on_descendant_focus(self) -> None:
-        """Show the keys that matter where the focus is now."""
-        self._show_hints()
-
-    def on_descendant_blur(self) -> None:
-        """Show the keys that matter where the focus is now."""
-        self.call_after_refresh(self._show_hints)
-
-    # From the engine
-
-    def _drain(self) -> None:
-        for change in self._workbench.drain():
-            self._draw(change)
-
-    def _draw(self, change: Change) -> None:
-        self._deck.draw(change)
-        if isinstance(change, LaneEnded):
-            self._show_facts()
-        elif isinstance(change, RunOver):
-            self._end_run(change)
-        elif isinstance(change, NotKept):
-            self._status.error(str(change.error))
-        elif isinstance(change, ModelChanged):
-            self._show_model(self._workbench.session.model)
-
-    def _end_run(self, change: RunOver) -> None:
-        if change.error is not None:
-            self._status.error(str(change.error))
-        self._rail.reload()
-        self._show_facts()
-        self._show_hints()
-
-    def _show_model(self, model: ModelState) -> None:
-        if model.error is not None:
-            self._status.error(str(model.error))
-        elif model.info is not None:
-            if notice := notice_for(model.info):
-                self._status.note(notice)
-            else:
-                self._status.clear()
-        self._show_facts()
-
-    # What is shown
-
-    @property
-    def setup(self) -> Setup:
-        """What would run now."""
-        return Setup(
-            prompt=self._controls.prompt.value,
-            concept=self._controls.concept.value.strip(),
-            flow_time=self._controls.slider.value,
-            seed=self._setup.seed,
-            sampling=self._setup.sampling,
-            limits=self._setup.limits,
-        )
-
-    @property
-    def _place(self) -> Place:
-        focused = self.focused
-        if isinstance(focused, Input):
-            return "input"
-        if focused is self._controls.slider:
-            return "slider"
-        return "rail" if focused is not None and self._rail in focused.ancestors else "panes"
-
-    @property
-    def focused_keys(self) -> tuple[tuple[str, str], ...]:
-        """The keys of what has the focus, for the help."""
-        return {"slider": FlowTimeSlider.KEYS_HELP, "rail": HistoryPanel.KEYS_HELP}.get(self._place, ())
-
-    def _show_titles(self) -> None:
-        concept = self._controls.concept.value.strip() or "steered"
-        self._deck.panes[STEERED].show_title(f"{concept} · T {self._controls.slider.value:.2f}")
-
-    def _show_facts(self) -> None:
-        session = self._workbench.session
-        self._header.state = describe_machine(session, self.setup)
-        for lane in LANES:
-            self._deck.panes[lane].show_footer(describe_lane(session, lane))
-        if self._inspector.region.width:
-            self._inspector.show(session)
-
-    def _show_hints(self) -> None:
-        session = self._workbench.session
-        self._status.hints = hints_for(
-            self._place, is_running=session.is_running, has_run=session.comparison is not None
-        )
 
     # Running
 
     def action_generate(self) -> None:
-        """Answer the prompt, under the present setting."""
+        """Answer the prompt under the present setting; with the seed of the answer before, unless set otherwise."""
+        if not self._keeps_seed and self._workbench.session.comparison is not None:
+            self._draw_seed()
+        self.action_rerun()
+
+    def action_new_seed(self) -> None:
+        """Run again with other noise."""
+        self._draw_seed()
+        self.action_rerun()
+
+    def _draw_seed(self) -> None:
+        self._setup = replace(self._setup, seed=random.randint(0, MAX_NEW_SEED))
+
+    def action_rerun(self) -> None:
+        """Run under the present setting, with the present seed."""
         self._stop_resting()
         try:
             self._workbench.generate(self.setup)
@@ -243,21 +106,15 @@ class CompareScreen(Screen[None]):
         self._show_facts()
         self._show_hints()
 
-    def action_new_seed(self) -> None:
-        """Run again with other noise."""
-        self._set_seed(random.randint(0, MAX_NEW_SEED))
-        self.action_generate()
-
-    def _set_seed(self, seed: int) -> None:
-        self._setup = Setup(
-            prompt=self._setup.prompt, seed=seed, sampling=self._setup.sampling, limits=self._setup.limits
-        )
-
     def action_stop(self) -> None:
-        """Stop, and keep what is written."""
-        if self._workbench.session.is_running:
+        """Stop, and keep what is written; with nothing running, call off the load."""
+        session = self._workbench.session
+        if session.is_running:
             self._workbench.stop()
             self._status.note("stopped; the text is kept")
+        elif session.model.phase == "loading":
+            self._workbench.cancel_load()
+            self._status.note("the load is called off")
 
     def action_interrupt(self) -> None:
         """Copy what is selected, or stop; what ctrl+c means to most people."""
@@ -287,7 +144,7 @@ class CompareScreen(Screen[None]):
         """After an answer is done: run again once T rests, or say how to."""
         self._stop_resting()
         if self._reruns_on_move:
-            self._rest = self.set_timer(REST_SECONDS, self.action_generate)
+            self._rest = self.set_timer(REST_SECONDS, self.action_rerun)
         else:
             self._status.note(f"T {flow_time:.2f} from the next answer on: r runs this one again")
 
@@ -333,6 +190,20 @@ class CompareScreen(Screen[None]):
     def _concept_changed(self, event: Input.Changed) -> None:
         event.stop()
         self._show_titles()
+
+    # Models
+
+    def action_models(self) -> None:
+        """Choose a model."""
+        from flas_tui.screens.model_picker import ModelPicker
+
+        self.app.push_screen(ModelPicker(), self._load_model)
+
+    def _load_model(self, name: str | None) -> None:
+        if name is not None:
+            self._workbench.load(LoadSpec(model=name))
+            self._status.note(f"loading {name}; Space calls it off")
+            self._show_facts()
 
     # Moving about
 
@@ -451,8 +322,3 @@ class CompareScreen(Screen[None]):
             self._status.error(str(error))
         else:
             self._status.note(f"saved {path} and {path.with_suffix('.json').name}")
-
-    @property
-    def _model_name(self) -> str | None:
-        info = self._workbench.session.model.info
-        return info.name if info else None

@@ -40,8 +40,8 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Lay out one scrolling sheet."""
         sheet = VerticalScroll(classes="sheet")
-        sheet.border_title = Content(" flas ")
-        sheet.border_subtitle = Content(" Esc closes ")
+        sheet.border_title = Content("flas")
+        sheet.border_subtitle = Content("Esc closes")
         with sheet:
             yield Static(Content("\n\n").join(self._sections()))
 

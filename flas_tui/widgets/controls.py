@@ -52,6 +52,19 @@ class Controls(Vertical):
         """Show the slider, not the field to type T in."""
         self.typed.display = False
 
+    def on_descendant_focus(self) -> None:
+        """Light up the label of the row that has the focus."""
+        self._light_up()
+
+    def on_descendant_blur(self) -> None:
+        """Put it out again."""
+        self._light_up()
+
+    def _light_up(self) -> None:
+        focused = self.screen.focused
+        for row in self.query(".row"):
+            row.set_class(focused is not None and row in focused.ancestors, "-active")
+
     def show(self, *, concept: str, prompt: str, flow_time: float) -> None:
         """Put a setup into the fields."""
         self.concept.value, self.prompt.value, self.slider.value = concept, prompt, flow_time

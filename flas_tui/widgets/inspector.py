@@ -59,7 +59,7 @@ class Inspector(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         """Boxes that `show` fills."""
-        for name, title in (("lanes", " lanes "), ("model", " model "), ("command", " reproduce ")):
+        for name, title in (("lanes", "lanes"), ("model", "model"), ("command", "reproduce")):
             box = Static("", id=f"inspect-{name}", classes="box", markup=False)
             box.border_title = Content(title)
             yield box
@@ -102,8 +102,9 @@ def _describe_lanes(run: Comparison) -> list[str]:
 
 
 def _describe_parting(run: Comparison) -> str:
-    if run.parted is not None:
-        return f"the same for {run.parted.offsets[0]} characters, then they part"
+    for index, (ours, theirs) in enumerate(zip(*(lane.token_ids for lane in run.lanes), strict=False)):
+        if ours != theirs:
+            return f"they part at token {index + 1}"
     return "no token differs" if run.state == "over" else "no token differs yet"
 
 

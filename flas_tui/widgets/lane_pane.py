@@ -35,11 +35,11 @@ class LanePane(Container):
 
     def show_title(self, title: str) -> None:
         """Put a title in the upper border; the text may be the user's."""
-        self.border_title = Content(f" {visible_line(title)} ")
+        self.border_title = Content(visible_line(title))
 
     def show_footer(self, footer: str) -> None:
         """Put a remark in the lower border."""
-        self.border_subtitle = Content(f" {visible_line(footer)} ") if footer else Content("")
+        self.border_subtitle = Content(visible_line(footer))
 
     def say_empty(self, hint: str) -> None:
         """Say what will appear here."""

@@ -57,7 +57,7 @@ class PaneDeck(Container):
         if isinstance(change, TextAppended):
             self.panes[change.lane].append(change.text)
         elif isinstance(change, FlowTimeMoved):
-            self.panes[change.lane].insert_marker(f" ⟨T {change.flow_time:.2f}⟩ ")
+            self.panes[change.lane].insert_marker(f"⟨T {change.flow_time:.2f}⟩")
         elif isinstance(change, Parted):
             self._parted = change
             self._mark_difference()

@@ -1,4 +1,4 @@
-"""Run the app on the scripted engine, to look at it: python -m tests.tui.run_scripted [--fast] [--load-seconds N]."""
+"""Run the app on the scripted engine, to look at it: PYTHONPATH=tests python tests/tui/run_scripted.py --help."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripted_engine import ScriptedEngine
+
 from flas_engine.progress import Progress
 from flas_tui.app import FlasApp
 from flas_tui.history import History
 from flas_tui.options import AppOptions
 from flas_tui.terminal import guarded_terminal
-from tests.scripted_engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from flas_engine.info import LoadSpec
