@@ -21,7 +21,7 @@ from flas_engine.capacity import (
     require_memory,
 )
 from flas_engine.catalog import DEMO, DEMO_GEMMA, RELEASED, all_entries, find_entry, look_up
-from flas_engine.embedded import is_converted, is_package_installed
+from flas_engine.embedded import embedded_dir, is_converted, is_package_installed
 from flas_engine.errors import DownloadError, ModelError
 from flas_engine.fetching import fetch_base, fetch_flow
 from flas_engine.progress import ignore_progress
@@ -120,7 +120,21 @@ def download(
 
 def is_cached(entry: CatalogEntry) -> bool:
     """Whether `entry` can be loaded without the network."""
-    return _has_base(entry) and _has_flow(entry)
+    has_base = _find_base(entry) is not None or is_package_installed(entry)
+    return has_base and (entry.flow is None or _find_flow(entry) is not None)
+
+
+def locate(entry: CatalogEntry) -> list[Path]:
+    """Return where the base and the flow of `entry` lie; raises `ModelError` while they are not here."""
+    base, flow = _find_base(entry), _find_flow(entry)
+    if base is None or (flow is None and entry.flow is not None):
+        how = (
+            f"load it once: flas-tui --model {entry.name}"
+            if is_cached(entry)
+            else f"run: flas-tui download {entry.name}"
+        )
+        raise ModelError(f"the files of {entry.name} are not on this machine yet; {how}")
+    return [path for path in (base, flow) if path is not None]
 
 
 def cached_models() -> tuple[CatalogEntry, ...]:
@@ -223,23 +237,25 @@ def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
     require_memory(name, weight_bytes, memory, fitting[-1] if fitting else None)
 
 
-def _has_base(entry: CatalogEntry) -> bool:
-    if entry.embedded is not None and (is_package_installed(entry) or is_converted(entry)):
-        return True
-    if Path(entry.base).expanduser().exists():
-        return True
+def _find_base(entry: CatalogEntry) -> Path | None:
+    if entry.embedded is not None and is_converted(entry):
+        return embedded_dir(entry)
+    if (path := Path(entry.base).expanduser()).exists():
+        return path
     repository = parse_repository(entry.base)
     try:
-        return repository is not None and find_base(repository) is not None
+        return find_base(repository) if repository else None
     except ModelError:  # its index is damaged
-        return False
+        return None
 
 
-def _has_flow(entry: CatalogEntry) -> bool:
-    if entry.flow is None or local_flow(entry.flow).exists():
-        return True
+def _find_flow(entry: CatalogEntry) -> Path | None:
+    if entry.flow is None:
+        return None
+    if (path := local_flow(entry.flow)).exists():
+        return path
     repository = None if is_asset(entry.flow) else parse_repository(entry.flow)
-    return repository is not None and find_flow(repository, entry.flow_file) is not None
+    return find_flow(repository, entry.flow_file) if repository else None
 
 
 def _largest(entries: list[CatalogEntry], memory: Memory) -> CatalogEntry | None:
