@@ -4,8 +4,6 @@ What `--help` imports is Typer and the commands' signatures; torch, transformers
 runs. Help is plain text: it reads the same in a dumb terminal and costs half of the start-up of the coloured kind.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -15,7 +13,7 @@ from flas_tui.commands import options as opt
 from flas_tui.commands.chat import chat
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.generate import generate
-from flas_tui.console import EXIT_USAGE, is_terminal, reported_errors, say
+from flas_tui.console import EXIT_USAGE, reported_errors, say
 
 app = typer.Typer(
     name="flas-tui",
@@ -85,7 +83,7 @@ def start(
     _require_terminal()
     from flas_tui.app import run_app
 
-    run_app(app_options)
+    raise typer.Exit(run_app(app_options))
 
 
 def _refuse_misplaced_options(context: typer.Context) -> None:
@@ -104,10 +102,11 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _require_terminal() -> None:
-    hint = "for plain text use: flas-tui chat, or: flas-tui generate --help"
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
-        say(f"flas-tui: the app needs a terminal, and input or output is not one; {hint}")
-        raise typer.Exit(EXIT_USAGE)
-    if os.environ.get("TERM", "dumb") in {"", "dumb"}:
-        say(f"flas-tui: TERM={os.environ.get('TERM', '')} cannot show the app; {hint}")
-        raise typer.Exit(EXIT_USAGE)
+    """Refuse before Textual is imported; a wrong terminal is a usage error like a wrong option."""
+    from flas_tui.terminal import TerminalError, refuse_unusable_terminal
+
+    try:
+        refuse_unusable_terminal()
+    except TerminalError as error:
+        say(f"flas-tui: {error}")
+        raise typer.Exit(EXIT_USAGE) from None
