@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from in_terminal import in_pty, in_tmux, needs_tmux
 
 from flas_tui.terminal import TerminalError, refuse_unusable_terminal
-from tests.tui.in_terminal import in_pty, in_tmux, needs_tmux
 
 if TYPE_CHECKING:
     from pathlib import Path
