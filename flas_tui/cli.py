@@ -12,7 +12,9 @@ import typer
 from flas_tui.commands import options as opt
 from flas_tui.commands.chat import chat
 from flas_tui.commands.doctor import doctor
+from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
+from flas_tui.commands.models import models_app
 from flas_tui.console import EXIT_USAGE, reported_errors, say
 
 app = typer.Typer(
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(chat)
+app.command()(download)
+app.add_typer(models_app)
 app.command()(doctor)
 
 
