@@ -158,7 +158,7 @@ def _status(session: ChatSession, argument: str = "") -> str:
     compared = ", beside the baseline" if settings.compares and settings.is_steered else ""
     return (
         f"{state}{compared}; {settings.solver}, {steps}; temperature {settings.sampling.temperature:g}; "
-        f"seed {settings.seed}; {len(session.turns) // 2} turns so far"
+        f"seed {settings.seed}; turns so far: {len(session.turns) // 2}"
     )
 
 

@@ -30,6 +30,7 @@ def open_engine(spec: LoadSpec, *, quiet: bool = False) -> EngineProtocol:
     """Load an engine, narrating on stderr unless `quiet`; raises `FlasError` when it cannot be loaded."""
     from flas_engine.progress import ignore_progress
     from flas_tui.logs import start_logging
+    from flas_tui.notices import notice_for
 
     start_logging()
     if quiet:
@@ -41,13 +42,16 @@ def open_engine(spec: LoadSpec, *, quiet: bool = False) -> EngineProtocol:
     finally:
         narrator.end()
     say(describe(engine.info))
+    notice = notice_for(engine.info)
+    if notice is not None:
+        say(notice)
     return engine
 
 
 def describe(info: EngineInfo) -> str:
     """One line on what is loaded."""
-    flow = f"layer {info.layer} of {info.num_layers}" if info.flow_id is not None else "no flow: baseline lanes only"
-    return f"{info.name} on {info.device} in {info.dtype}, {flow}"
+    layer = f", steered at layer {info.layer} of {info.num_layers}" if info.flow_id is not None else ""
+    return f"{info.name} on {info.device} in {info.dtype}{layer}"
 
 
 class LoadNarrator:
