@@ -97,7 +97,7 @@ def load_base(
 
 
 def from_transformers(model: PreTrainedModel, num_layers: int | None = None) -> BaseModel:
-    """Take the weights of a loaded transformers model, the first `num_layers` layers only if given; shares what it can."""
+    """Take the weights of a loaded transformers model, or of its first `num_layers` layers; shares what it can."""
     state = model.state_dict()
     parameter = next(model.parameters())
     tensors = open_state(state, "the given model")
@@ -147,34 +147,28 @@ def _read_layer(reader: _Reader, prefix: str) -> LayerWeights:
     a = reader.architecture
     D, I, Q, K = a.hidden_size, a.intermediate_size, a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim  # noqa: E741
     attention, mlp, has_bias = f"{prefix}self_attn.", f"{prefix}mlp.", a.has_attention_bias
+    sandwiched = a.family.has_post_norms
+    projections = [(f"{attention}{name}_proj", rows) for name, rows in zip("qkv", (Q, K, K), strict=True)]
     # Llama and Qwen call the norm before the MLP `post_attention_layernorm`; Gemma gives that name to the one that
     # follows the attention.
     before_mlp = "pre_feedforward_layernorm" if a.family.has_post_norms else "post_attention_layernorm"
     return LayerWeights(
         input_norm=reader.norm(f"{prefix}input_layernorm.weight", D),
-        qkv=reader.fused(
-            [(f"{attention}{name}_proj.weight", (rows, D)) for name, rows in zip("qkv", (Q, K, K), strict=True)]
-        ),
-        qkv_bias=reader.fused(
-            [(f"{attention}{name}_proj.bias", (rows,)) for name, rows in zip("qkv", (Q, K, K), strict=True)]
-        )
-        if has_bias
-        else None,
+        qkv=reader.fused([(f"{name}.weight", (rows, D)) for name, rows in projections]),
+        qkv_bias=reader.fused([(f"{name}.bias", (rows,)) for name, rows in projections]) if has_bias else None,
         q_norm=reader.norm(f"{attention}q_norm.weight", a.head_dim) if a.family.has_qk_norm else None,
         k_norm=reader.norm(f"{attention}k_norm.weight", a.head_dim) if a.family.has_qk_norm else None,
         out=reader.weight(f"{attention}o_proj.weight", D, Q),
         out_bias=reader.weight(f"{attention}o_proj.bias", D) if has_bias else None,
-        post_attention_norm=reader.norm(f"{prefix}post_attention_layernorm.weight", D)
-        if a.family.has_post_norms
-        else None,
+        post_attention_norm=reader.norm(f"{prefix}post_attention_layernorm.weight", D) if sandwiched else None,
         pre_mlp_norm=reader.norm(f"{prefix}{before_mlp}.weight", D),
-        gate_up=reader.fused([(f"{mlp}gate_proj.weight", (I, D)), (f"{mlp}up_proj.weight", (I, D))]),
-        gate_up_bias=reader.fused([(f"{mlp}gate_proj.bias", (I,)), (f"{mlp}up_proj.bias", (I,))])
+        gate_up=reader.fused([(f"{mlp}{name}_proj.weight", (I, D)) for name in ("gate", "up")]),
+        gate_up_bias=reader.fused([(f"{mlp}{name}_proj.bias", (I,)) for name in ("gate", "up")])
         if a.has_mlp_bias
         else None,
         down=reader.weight(f"{mlp}down_proj.weight", D, I),
         down_bias=reader.weight(f"{mlp}down_proj.bias", D) if a.has_mlp_bias else None,
-        post_mlp_norm=reader.norm(f"{prefix}post_feedforward_layernorm.weight", D) if a.family.has_post_norms else None,
+        post_mlp_norm=reader.norm(f"{prefix}post_feedforward_layernorm.weight", D) if sandwiched else None,
     )
 
 
@@ -220,7 +214,7 @@ class _Reader:
 
 
 def _open_folder(folder: Path) -> Tensors:
-    """Map the safetensors files of a folder: those that the index lists, else `model.safetensors`, else all there are."""
+    """Map the safetensors files of a folder: those that its index lists, else `model.safetensors`, else all."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
     try:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine.errors import RequestError
+from flas_engine.base import assemble, open_state
+from flas_engine.errors import CheckpointError, ModelError, RequestError
 from flas_engine.layers import embed, make_window, rms_norm, run_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from flas_engine.checkpoint import Flow
     from flas_engine.field import ConceptKeysValues, VelocityField
     from flas_engine.layers import BaseModel
 
@@ -46,7 +48,7 @@ class ConceptEncoder:
         """Concepts encoded so far; a text that is kept is not encoded again."""
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the ids of a concept: plain text with the tokenizer's own special tokens, cut to the trained length."""
+        """Return the ids of a concept: plain text with the BOS that the tokenizer adds, cut to the trained length."""
         ids: list[int] = self._tokenizer(text)["input_ids"][: self._field.config.concept_max_len]
         if not ids:
             raise RequestError(f"the concept {text!r} has no tokens; describe it in plain words")
@@ -64,3 +66,15 @@ class ConceptEncoder:
         if len(self._kept) > KEPT_CONCEPTS:
             self._kept.popitem(last=False)
         return encoded
+
+
+def make_encoder(base: BaseModel, flow: Flow, tokenizer: PreTrainedTokenizerBase) -> ConceptEncoder:
+    """Use the base's own layers as the encoder, unless the checkpoint brings ones that were trained along."""
+    if flow.encoder_state is None:
+        return ConceptEncoder(base, flow.field, tokenizer)
+    try:
+        tensors = open_state(flow.encoder_state, "the checkpoint's concept encoder")
+        own = assemble(tensors, base.architecture, base.device, base.dtype, num_layers=NUM_ENCODER_LAYERS)
+    except ModelError as error:
+        raise CheckpointError(f"the checkpoint's own concept encoder does not fit the base model: {error}") from None
+    return ConceptEncoder(own, flow.field, tokenizer)

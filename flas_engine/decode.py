@@ -91,9 +91,11 @@ class LaneBatch:
         self._reserve(num_slots)
         if len(set(self._lengths)) == 1:  # the usual case: one window serves all lanes
             position = self._lengths[0]
-            positions, slots = self._index([[position]]), slice(position, position + 1)
+            positions = self._index([[position]])
+            slots: slice | torch.Tensor = slice(position, position + 1)
         else:
-            positions, slots = self._index(self._lengths)[:, None], self._index(self._lengths)
+            slots = self._index(self._lengths)
+            positions = slots[:, None]
         window = make_window(self._base.architecture, positions, slots, num_slots, self._base.dtype)
         h_B1D = self._run_upper(self._run_lower(tokens_B[:, None], window), window)
         self._lengths = [length + 1 for length in self._lengths]

@@ -28,7 +28,7 @@ class Detokenizer:
     def push(self, token_id: int) -> str:
         """Take one more id and return the text that became certain with it, possibly none."""
         self._ids.append(token_id)
-        token = self._tokenizer.convert_ids_to_tokens(token_id)
+        token: str | None = self._tokenizer.convert_ids_to_tokens([token_id])[0]
         if token is not None and _BYTE_TOKEN.fullmatch(token):
             return ""
         pending = self._pending()
@@ -49,7 +49,8 @@ class Detokenizer:
         return self._decode(self._ids[self._start :])[len(given) :]
 
     def _decode(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
         return text
 
 

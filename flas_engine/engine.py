@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine import hub
-from flas_engine.base import assemble, load_base, load_config, load_generation_eos, load_tokenizer, open_state
+from flas_engine.base import load_base, load_config, load_generation_eos, load_tokenizer
 from flas_engine.checkpoint import read_flow
-from flas_engine.concept import NUM_ENCODER_LAYERS, ConceptEncoder
+from flas_engine.concept import make_encoder
 from flas_engine.control import RunControl
 from flas_engine.decode import Job, LaneBatch, decode
-from flas_engine.errors import ModelError, RequestError
+from flas_engine.errors import RequestError
 from flas_engine.events import Finished
 from flas_engine.families import read_architecture
 from flas_engine.info import EngineInfo, LoadSpec
@@ -74,7 +74,7 @@ class Engine:
         self.flow = flow
         self.tokenizer = tokenizer
         self.end_ids = end_ids
-        self.concepts = _make_encoder(base, flow, tokenizer) if flow is not None else None
+        self.concepts = make_encoder(base, flow, tokenizer) if flow is not None else None
         config = flow.config if flow is not None else None
         a = base.architecture
         self._info = EngineInfo(
@@ -218,18 +218,6 @@ def load_engine(
         flow_id=resolved.flow_id,
         prompt_format=prompt_format,
     )
-
-
-def _make_encoder(base: BaseModel, flow: Flow, tokenizer: PreTrainedTokenizerBase) -> ConceptEncoder:
-    """Use the base's own layers as the encoder, unless the checkpoint brings ones that were trained along."""
-    if flow.encoder_state is None:
-        return ConceptEncoder(base, flow.field, tokenizer)
-    tensors = open_state(flow.encoder_state, "the checkpoint's concept encoder")
-    try:
-        encoder = assemble(tensors, base.architecture, base.device, base.dtype, num_layers=NUM_ENCODER_LAYERS)
-    except ModelError as error:
-        raise ModelError(f"the checkpoint's own concept encoder does not fit the base model: {error}") from None
-    return ConceptEncoder(encoder, flow.field, tokenizer)
 
 
 def _count_bytes(base: BaseModel, flow: Flow | None) -> int:

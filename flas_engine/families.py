@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How the decoder layers of one family are built; every family is pre-norm with rotary positions and a gated MLP."""
+    """How the decoder layers of one family are built; all are pre-norm, with rotary positions and a gated MLP."""
 
     name: str
     model_types: tuple[str, ...]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -22,6 +22,8 @@ from torch.nn import functional as F
 from flas_engine.layers import attend, rotate, rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flas_engine.cache import KVCache
     from flas_engine.config import FlowConfig
     from flas_engine.families import Architecture
@@ -83,18 +85,17 @@ class TimeEmbedding(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         # Named `mlp.0` and `mlp.2` in the released files.
-        self.mlp = nn.Sequential(
-            nn.Linear(2 * TIME_FREQUENCIES, hidden_size), nn.SiLU(), nn.Linear(hidden_size, hidden_size)
-        )
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        first, last = nn.Linear(2 * TIME_FREQUENCIES, hidden_size), nn.Linear(hidden_size, hidden_size)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(first, nn.SiLU(), last)
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:
         """Embed times `t` [...] as [..., D]; float32 throughout."""
         steps = torch.arange(TIME_FREQUENCIES, dtype=torch.float32, device=t.device) / TIME_FREQUENCIES
         angles = t.float()[..., None] * torch.exp(-math.log(TIME_PERIOD) * steps)
         features = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        first, last = self.mlp[0], self.mlp[2]
+        first, last = cast("nn.Linear", self.mlp[0]), cast("nn.Linear", self.mlp[2])
         hidden = F.silu(F.linear(features, first.weight.float(), first.bias.float()))
         return F.linear(hidden, last.weight.float(), last.bias.float())
 
@@ -124,10 +125,10 @@ class Attention(nn.Module):
 
     def values(self, x_RLD: torch.Tensor) -> torch.Tensor:
         """Return values [R, K, L, H]."""
-        return linear(x_RLD, self.v_proj).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return linear(x_RLD, self.v_proj).view(*x_RLD.shape[:-1], -1, self.head_dim).transpose(1, 2)
 
     def _heads(self, x_RLD: torch.Tensor, projection: nn.Linear, norm: Norm | None, by: Rotation) -> torch.Tensor:
-        heads = linear(x_RLD, projection).unflatten(-1, (-1, self.head_dim))
+        heads = linear(x_RLD, projection).view(*x_RLD.shape[:-1], -1, self.head_dim)
         if norm is not None:
             heads = norm(heads).to(heads.dtype)
         return rotate(heads, by).transpose(1, 2)
@@ -168,13 +169,14 @@ class Block(nn.Module):
         x = attend(
             q, conditions.keys[block], conditions.values[block], conditions.bias, a.head_dim**-0.5, a.attention_softcap
         )
-        return self.cross_gate * self.post_cross_norm(linear(x, self.cross_attn.o_proj))
+        x: torch.Tensor = self.post_cross_norm(linear(x, self.cross_attn.o_proj))
+        return self.cross_gate * x
 
     def attend_back(
         self, h_RLD: torch.Tensor, window: Window, cache: KVCache | None, cache_layer: int, rows: torch.Tensor | None
     ) -> torch.Tensor:
         """Attend to the trajectories of earlier positions, with no sliding window."""
-        x = self.pre_sa_norm(h_RLD)
+        x: torch.Tensor = self.pre_sa_norm(h_RLD)
         q, k, v = (
             self.self_attn.queries(x, window.rotary),
             self.self_attn.keys(x, window.rotary),
@@ -185,13 +187,15 @@ class Block(nn.Module):
             k, v = cache.read(cache_layer, window.num_slots, rows)
         a = self.architecture
         x = attend(q, k, v, window.bias, a.attention_scale, a.attention_softcap)
-        return self.self_attn_gate * self.post_sa_norm(linear(x, self.self_attn.o_proj))
+        x = self.post_sa_norm(linear(x, self.self_attn.o_proj))
+        return self.self_attn_gate * x
 
     def feed_forward(self, h_RLD: torch.Tensor) -> torch.Tensor:
         """Run the gated MLP."""
-        x = self.pre_mlp_norm(h_RLD).to(self.gate_proj.weight.dtype)
+        x: torch.Tensor = self.pre_mlp_norm(h_RLD).to(self.gate_proj.weight.dtype)
         x = self.architecture.activation(linear(x, self.gate_proj)) * linear(x, self.up_proj)
-        return self.mlp_gate * self.post_mlp_norm(linear(x, self.down_proj))
+        x = self.post_mlp_norm(linear(x, self.down_proj))
+        return self.mlp_gate * x
 
 
 class Coordinates(nn.Module):
@@ -222,7 +226,12 @@ class VelocityField(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the matrix products."""
-        return self.time_embed.mlp[0].weight.dtype
+        return next(self.time_embed.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field computes."""
+        return next(self.time_embed.parameters()).device
 
     @property
     def needs_cache(self) -> bool:
@@ -236,7 +245,9 @@ class VelocityField(nn.Module):
             concept_CD = (concept_CD - self.coordinates.c_mean) / self.coordinates.c_scale
         keys, values = [], []
         positions = torch.arange(len(concept_CD), device=concept_CD.device)[None]
-        for block in self._cross_blocks():
+        for block in self._typed_blocks():
+            if not block.has_cross_attn:
+                continue
             by = rotation(self.architecture.rotary, positions, self.dtype)
             keys.append(block.cross_attn.keys(concept_CD[None], by)[0])
             values.append(block.cross_attn.values(concept_CD[None])[0])
@@ -251,8 +262,8 @@ class VelocityField(nn.Module):
         """Undo `enter`."""
         return z if self.coordinates is None else self.coordinates.h_mean + self.coordinates.h_scale * z
 
-    def _cross_blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block) and block.has_cross_attn]
+    def _typed_blocks(self) -> Iterator[Block]:
+        return (cast("Block", block) for block in self.blocks)
 
     def forward(
         self,
@@ -269,7 +280,7 @@ class VelocityField(nn.Module):
         `rows` [R] says which rows of `cache` these are; None is all of them.
         """
         start_RLD = h_RLD
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self._typed_blocks()):
             h_RLD = h_RLD + time_embedding_RD[:, None]
             if block.has_cross_attn:
                 h_RLD = h_RLD + block.cross(h_RLD, conditions, index, window)

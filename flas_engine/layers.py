@@ -167,7 +167,7 @@ def attend(
         out = F.scaled_dot_product_attention(q_BNLH, k_BKSH, v_BKSH, attn_mask=bias, scale=scale, enable_gqa=True)
         return out.transpose(1, 2).reshape(B, L, N * H)
     K = k_BKSH.shape[1]
-    # Queries of a group share keys: as further rows of one product they cost nothing (8 x faster than enable_gqa, L = 1).
+    # Queries of a group share keys: as further rows of one product they cost next to nothing.
     q_BKMH = q_BNLH.reshape(B, K, N // K * L, H)
     bias = bias if bias.shape[2] == 1 else bias.repeat(1, 1, N // K, 1)
     if softcap is None:
@@ -235,7 +235,7 @@ def _project(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return rotated queries [B, N, L, H], rotated keys and values [B, K, L, H]."""
     N, K, H = architecture.num_heads, architecture.num_kv_heads, architecture.head_dim
-    qkv = F.linear(x_BLD, weights.qkv, weights.qkv_bias).unflatten(-1, (N + 2 * K, H))
+    qkv = F.linear(x_BLD, weights.qkv, weights.qkv_bias).view(*x_BLD.shape[:-1], N + 2 * K, H)
     if weights.q_norm is not None and weights.k_norm is not None:
         q = rms_norm(qkv[:, :, :N], weights.q_norm, architecture)
         k = rms_norm(qkv[:, :, N : N + K], weights.k_norm, architecture)

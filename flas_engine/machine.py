@@ -23,14 +23,15 @@ def choose_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ModelError(f"device {name!r} is unknown; use cuda, cuda:1, mps or cpu") from None
-    has_it = {
-        "cpu": lambda: True,
-        "cuda": lambda: torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
-    }.get(device.type)
-    if has_it is None or not has_it():
+    if not _has_device(device):
         raise ModelError(f"this machine has no device {name!r}; leave --device out, or use cpu")
     return device
+
+
+def _has_device(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    return device.type == "cpu" or (device.type == "mps" and torch.backends.mps.is_available())
 
 
 def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:

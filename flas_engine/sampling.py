@@ -49,7 +49,7 @@ def penalise(logits_BV: torch.Tensor, seen_BV: torch.Tensor, penalty: float) -> 
 
 
 def _filter(scores_BV: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the scores that pass top-k, top-p and min-p (-inf elsewhere), and the ids they belong to: [V] or [B, K]."""
+    """Return the scores that pass top-k, top-p and min-p, -inf elsewhere, and the ids they belong to: [V] or [B, K]."""
     V = scores_BV.shape[-1]
     if sampling.top_k:
         scores, ids = scores_BV.topk(min(sampling.top_k, V), dim=-1)

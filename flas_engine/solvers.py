@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """A Butcher tableau: stage i is v at h + dt sum_j a[i][j] k_j and t + c[i] dt; the step is h + dt sum_i b[i] k_i."""
+    """A Butcher tableau: k_i is v at h + dt sum_j a[i][j] k_j and t + c[i] dt; a step is h + dt sum_i b[i] k_i."""
 
     name: str
     order: int

@@ -64,7 +64,7 @@ class Steering:
         self._flow_times = list(flow_times)
         self._solver = solver
         self._num_steps = num_steps
-        self._device = field.time_embed.mlp[0].weight.device
+        self._device = field.device
         self._times = torch.tensor(evaluation_times(solver, num_steps), device=self._device)
         self._cache = self._make_cache()
         self._plan = self._make_plan()
@@ -112,7 +112,7 @@ class Steering:
         return carried if plan.lanes is None else h_BLD.index_copy(0, plan.lanes, carried)
 
     def adopt(self, lane: int, h_SD: torch.Tensor) -> None:
-        """Fill a lane's trajectories for the positions 0..S-1 that it read at T = 0, where they stand still at h, t = 0."""
+        """Fill a lane's trajectories for positions 0..S-1, read at T = 0, where they stand still at h and t = 0."""
         assert self._cache is not None
         if not self._mixes[lane] or not len(h_SD):
             return
@@ -178,15 +178,21 @@ class Steering:
             cache_rows=None if len(pairs) == num_rows else self._index([row for _, _, row in pairs]),
         )
 
+    def _column(self, values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, device=self._device)[:, None, None]
+
     def _index(self, values: list[int]) -> torch.Tensor:
         return torch.tensor(values, device=self._device)
 
 
 def _select(window: Window, lanes: torch.Tensor) -> Window:
-    """Return the window as the rows see it; one that is common to all lanes is common to all rows."""
-    if len(window.positions) == 1:
+    """Return the window as the rows see it; what is common to all lanes is common to all rows."""
+
+    def of_rows(x: torch.Tensor) -> torch.Tensor:
+        return x if len(x) == 1 else x[lanes]
+
+    if len(window.positions) == len(window.bias) == 1:
         return window
     slots = window.slots if isinstance(window.slots, slice) else window.slots[lanes]
-    rotary = Rotation(cos=window.rotary.cos[lanes], sin=window.rotary.sin[lanes])
-    bias = window.bias if len(window.bias) == 1 else window.bias[lanes]
-    return replace(window, positions=window.positions[lanes], slots=slots, rotary=rotary, bias=bias)
+    rotary = Rotation(cos=of_rows(window.rotary.cos), sin=of_rows(window.rotary.sin))
+    return replace(window, positions=of_rows(window.positions), slots=slots, rotary=rotary, bias=of_rows(window.bias))
