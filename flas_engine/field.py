@@ -165,11 +165,10 @@ class Block(nn.Module):
     def cross(self, h_RLD: torch.Tensor, conditions: Conditions, block: int, window: Window) -> torch.Tensor:
         """Attend to the concept; the scale is head_dim^-0.5 in every family."""
         q = self.cross_attn.queries(self.pre_cross_norm(h_RLD), window.rotary)
-        a = self.architecture
-        x = attend(
-            q, conditions.keys[block], conditions.values[block], conditions.bias, a.head_dim**-0.5, a.attention_softcap
-        )
-        x: torch.Tensor = self.post_cross_norm(linear(x, self.cross_attn.o_proj))
+        keys, values = conditions.keys[block], conditions.values[block]
+        scale, softcap = self.architecture.head_dim**-0.5, self.architecture.attention_softcap
+        x: torch.Tensor = attend(q, keys, values, conditions.bias, scale, softcap)
+        x = self.post_cross_norm(linear(x, self.cross_attn.o_proj))
         return self.cross_gate * x
 
     def attend_back(
