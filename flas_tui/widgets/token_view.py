@@ -393,6 +393,6 @@ class TokenView(ScrollView, can_focus=True):
         row = self._wrap.find_row(self._shown_offset(self._matches[self._current_match][0]))
         top = self.scroll_offset.y
         if not top <= row < top + self.scrollable_content_region.height:
-            self.scroll_to(y=max(0, row - self.scrollable_content_region.height // 2))
+            self.scroll_to(y=max(0, row - self.scrollable_content_region.height // 2), force=True)
         self._repaint()
         return True
