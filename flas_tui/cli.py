@@ -34,7 +34,7 @@ app.command()(doctor)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends in `SystemExit`, never in a traceback."""
     with reported_errors():
-        app(arguments)
+        app(arguments, prog_name="flas-tui")
 
 
 def _show_version(wanted: bool) -> None:

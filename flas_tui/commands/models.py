@@ -61,7 +61,7 @@ def add(
 
 @models_app.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_models)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", autocompletion=complete_models)],
 ) -> None:
     """Forget a registered model; its files stay."""
     from flas_engine.registry import remove_model
@@ -73,7 +73,7 @@ def remove(
 
 @models_app.command("path")
 def path(
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=complete_models)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", autocompletion=complete_models)],
 ) -> None:
     """Print where a model's base and flow lie on this disk; fails when they are not here."""
     from flas_engine.catalog import find_entry
