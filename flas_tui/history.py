@@ -143,6 +143,7 @@ class History:
         with self._explained("write"), self._connection:
             self._connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
             self._connection.execute("DELETE FROM words WHERE rowid = ?", (run_id,))
+            self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")  # the index drops old words late
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
