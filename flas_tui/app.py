@@ -28,7 +28,7 @@ from flas_tui.recording import to_setup
 from flas_tui.screens.compare import CompareScreen
 from flas_tui.session import Setup
 from flas_tui.settings import Settings, load_settings
-from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal
+from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal, repaint_on_resume
 from flas_tui.themes import THEME_DEFAULTS, THEMES, usual_theme
 from flas_tui.workbench import Workbench
 
@@ -91,6 +91,7 @@ class FlasApp(App[None]):
 
     def on_mount(self) -> None:
         """Paint first, load afterwards: importing torch holds up whatever runs beside it."""
+        repaint_on_resume(self)
         complaints = [*self._notices, *self._apply_theme(), *self._apply_keys()]
         self.push_screen(self._compare_screen(complaints))
         self.call_after_refresh(self._load)

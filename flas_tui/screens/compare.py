@@ -103,6 +103,7 @@ class CompareScreen(CompareView):
             self._deck.focus_lane(STEERED)
         if self._workbench.session.model.phase != "ready":
             self._status.note("queued: it runs as soon as the model is loaded")
+            self._deck.say_waiting()
         self._show_facts()
         self._show_hints()
 
@@ -120,7 +121,7 @@ class CompareScreen(CompareView):
         """Copy what is selected, or stop; what ctrl+c means to most people."""
         field = self.focused
         if isinstance(field, Input) and not field.selection.is_empty and not self._workbench.session.is_running:
-            self.app.copy_to_clipboard(field.selected_text)
+            self._copy(field.selected_text, "the selection")
         elif self.get_selected_text():
             self.action_copy()
         elif self._workbench.session.is_running:
@@ -209,6 +210,7 @@ class CompareScreen(CompareView):
 
     def action_focus_field(self, name: str) -> None:
         """Go to the prompt, the concept or the slider."""
+        self._status.clear()
         self.query_one(f"#{name}").focus()
 
     def action_leave(self) -> None:
@@ -235,6 +237,7 @@ class CompareScreen(CompareView):
 
     def action_show_rail(self, tab: Tab) -> None:
         """Go to the concepts or the runs; where there is no room for them, they lie over the panes until left."""
+        self._status.clear()
         if self.size.width < RAIL_COLUMNS:
             self.add_class("-rail-open")
         self._rail.focus_tab(tab)
@@ -304,11 +307,11 @@ class CompareScreen(CompareView):
             self._status.note("nothing to copy yet")
             return
         try:
-            how = copy(self.app, text)
+            copied = copy(text, self.app.copy_to_clipboard)
         except FlasError as error:
             self._status.error(str(error))
         else:
-            self._status.note(f"copied {what} {how}")
+            self._status.note(f"{what}: {copied.message}")
 
     def action_save(self) -> None:
         """Write the comparison to files."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.table import Table
+from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from flas_tui.keymap import group_actions
+from flas_tui.settings import default_settings_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +37,7 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, focused_keys: tuple[tuple[str, str], ...], changed_keys: dict[str, str]) -> None:
         super().__init__()
+        self._settings_path = default_settings_path()
         self._focused_keys = focused_keys
         self._changed_keys = changed_keys
 
@@ -43,10 +47,10 @@ class HelpScreen(ModalScreen[None]):
         sheet.border_title = Content("flas")
         sheet.border_subtitle = Content("Esc closes")
         with sheet:
-            yield Static(Content("\n\n").join(self._sections()))
+            yield from self._sections()
 
-    def _sections(self) -> Iterable[Content]:
-        yield Content(INTRODUCTION)
+    def _sections(self) -> Iterable[Static]:
+        yield Static(Content(INTRODUCTION))
         if self._focused_keys:
             yield _section("Here", self._focused_keys)
         for group, actions in group_actions().items():
@@ -55,10 +59,17 @@ class HelpScreen(ModalScreen[None]):
                 for action in actions
             ]
             yield _section(group, rows)
-        yield Content.styled("Letters act while no input has the focus. Keys can be changed in the settings.", "dim")
+        yield Static(
+            Content(f"Letters act while no input has the focus. Keys can be changed in\n{self._settings_path}")
+        )
 
 
-def _section(title: str, rows: Iterable[tuple[str, str]]) -> Content:
-    lines = [Content.styled(title, "bold $steered")]
-    lines += [Content.assemble((f"{keys:<{KEY_CELLS}}", "bold"), text) for keys, text in rows]
-    return Content("\n").join(lines)
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> Static:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=KEY_CELLS)
+    table.add_column()
+    for keys, text in rows:
+        table.add_row(Text(keys, "bold"), Text(text))
+    section = Static(table, classes="section")
+    section.border_title = Content(title)
+    return section

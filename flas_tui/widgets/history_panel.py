@@ -253,7 +253,8 @@ class HistoryPanel(Vertical):
 
 def _describe_concept(use: ConceptUse, now: datetime) -> Content:
     pin = "★ " if use.is_pinned else ""
-    facts = f"  T {use.last_flow_time:.2f} · {use.uses} uses · {describe_age(use.last_used, now)}"
+    count = f"{use.uses} use{'s' if use.uses != 1 else ''}"
+    facts = f"  T {use.last_flow_time:.2f} · {count} · {describe_age(use.last_used, now)}"
     return Content.assemble(f"{pin}{visible_line(use.text)}", "\n", (facts, "dim"))
 
 

@@ -11,6 +11,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from flas_engine.events import FinishReason
 from flas_tui.safe_text import visible_line
 from flas_tui.session import LANES, command_line
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
     from flas_tui.session import Comparison, LaneText, Session
 
+FINISH_WORDS = {
+    FinishReason.END_OF_TURN: "done",
+    FinishReason.STOP_STRING: "stop string",
+    FinishReason.LENGTH: "length limit",
+    FinishReason.CANCELLED: "stopped",
+}
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_CELLS = 28
 MOST_SURPRISING = 6.0
@@ -50,7 +57,7 @@ def sparkline(values: list[float], *, full: float, cells: int) -> str:
 def finish_reason(lane: LaneText, *, is_live: bool) -> str:
     """Say how a lane ended; 'writing' while it has not."""
     if lane.finish_reason is not None:
-        return lane.finish_reason.value.replace("_", " ")
+        return FINISH_WORDS[lane.finish_reason]
     return "writing" if is_live else ""
 
 

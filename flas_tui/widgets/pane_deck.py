@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BASELINE_HINT = "The model's own answer appears here."
 STEERED_HINT = "The same model's answer, steered by your concept, appears here beside it.\n\nPress Enter to begin."
 
+WAITING_HINT = "The model is still loading. Your prompt is first in line."
+
 
 class PaneDeck(Container):
     """Both panes, or one where there is no room or the user zoomed in."""
@@ -81,6 +83,11 @@ class PaneDeck(Container):
         for pane in self.panes:
             pane.clear()
             pane.show_footer("")
+
+    def say_waiting(self) -> None:
+        """Say that a run waits for the model."""
+        for pane in self.panes:
+            pane.say_empty(WAITING_HINT)
 
     def focus_lane(self, lane: int) -> None:
         """Bring a lane's pane to the front and give it the focus."""

@@ -13,7 +13,8 @@ from flas_tui.safe_text import visible_line
 if TYPE_CHECKING:
     from textual.timer import Timer
 
-NOTE_SECONDS = 6.0
+NOTE_SECONDS = 5.0
+"""Long enough to read two rows."""
 Hints = tuple[tuple[str, str], ...]
 
 

@@ -1,0 +1,417 @@
+"""The compare screen as a person uses it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from app_pilot import app_on
+from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
+
+from flas_engine.errors import ModelError, RequestError
+from flas_engine.events import FinishReason
+from flas_engine.worker import RunEnded
+from flas_tui.options import AppOptions
+from flas_tui.session import BASELINE, STEERED
+from flas_tui.settings import Settings
+from flas_tui.widgets.flow_time_slider import FlowTimeSlider
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flas_engine.info import LoadSpec
+    from flas_engine.progress import ReportProgress
+
+
+class Gate:
+    """Holds the engine before chosen token passes until the test lets it on."""
+
+    def __init__(self, *passes: int) -> None:
+        self.waiting = threading.Event()
+        self._passes = set(passes)
+        self._open = threading.Event()
+
+    def __call__(self, index: int) -> None:
+        if index in self._passes:
+            self.waiting.set()
+            assert self._open.wait(20)
+
+    def open(self) -> None:
+        """Let the engine go on."""
+        self._open.set()
+
+
+async def test_enter_alone_shows_steering_beside_the_baseline() -> None:
+    async with app_on() as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        assert "pirate" in screen.text("steered")
+        assert screen.text("baseline")
+        assert "pirate" not in screen.text("baseline")
+        assert screen.run.setup.prompt == "Tell me about your day."
+
+
+async def test_what_the_command_line_says_is_in_the_inputs() -> None:
+    options = AppOptions(concept="formal", prompt="Hi", flow_time=2.0, seed=5)
+    engine = ScriptedEngine()
+    async with app_on(engine, options=options) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        request = engine.requests[0]
+        assert request.lanes[STEERED].concepts[0].text == "formal"
+        assert request.lanes[STEERED].flow_time == 2.0
+        assert (request.seed, screen.run.setup.prompt) == (5, "Hi")
+
+
+async def test_a_run_asked_for_before_the_model_is_ready_is_queued_and_said_so() -> None:
+    is_loaded = threading.Event()
+
+    def load(spec: LoadSpec, *, progress: ReportProgress) -> ScriptedEngine:
+        assert is_loaded.wait(20)
+        return ScriptedLoader()(spec, progress=progress)
+
+    async with app_on(load=load) as screen:
+        await screen.press("enter")
+        await screen.until(lambda: "queued" in screen.status())
+        assert screen.run.state == "queued"
+        is_loaded.set()
+        await screen.until_over()
+        assert "pirate" in screen.text("steered")
+
+
+async def test_moving_t_in_mid_run_acts_on_the_next_token_and_is_marked() -> None:
+    gate = Gate(5)
+    async with app_on(ScriptedEngine(before_pass=gate)) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        await screen.press("right_square_bracket", "right_square_bracket")
+        gate.open()
+        await screen.until_over()
+        moves = screen.run.lanes[STEERED].moves
+        assert [move.flow_time for move in moves] == [1.6]
+        assert moves[0].offset == screen.run.lanes[STEERED].offsets[5]
+        assert "⟨T\u00a01.60⟩" in screen.frame()
+        assert "⟨T" not in screen.text("steered")
+        assert screen.run.lanes[BASELINE].moves == []
+
+
+async def test_t_moved_while_text_runs_makes_no_new_run() -> None:
+    gate = Gate(5)
+    engine = ScriptedEngine(before_pass=gate)
+    async with app_on(engine, settings=Settings(rerun_on_move=True)) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        await screen.press(*["right_square_bracket"] * 3)
+        gate.open()
+        await screen.until_over()
+        assert len(engine.requests) == 1
+
+
+async def test_ten_slider_keys_make_one_run_under_the_last_value() -> None:
+    engine = ScriptedEngine()
+    async with app_on(engine, settings=Settings(rerun_on_move=True)) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        for _ in range(10):
+            screen.compare.action_nudge(0.05)
+        await screen.until(lambda: len(engine.requests) == 2)
+        await screen.until_over()
+        assert engine.requests[1].lanes[STEERED].flow_time == 2.0
+        assert len(engine.requests) == 2
+
+
+async def test_t_moved_after_an_answer_waits_for_r() -> None:
+    engine = ScriptedEngine()
+    async with app_on(engine) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("right_curly_bracket")
+        assert "r runs this one again" in screen.status()
+        assert len(engine.requests) == 1
+        await screen.press("r")
+        await screen.until_over()
+        assert engine.requests[1].lanes[STEERED].flow_time == 1.75
+        assert engine.requests[1].seed == engine.requests[0].seed
+
+
+async def test_a_new_seed_is_another_run_of_the_same_setting() -> None:
+    engine = ScriptedEngine()
+    async with app_on(engine) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("R")
+        await screen.until_over()
+        assert engine.requests[1].lanes == engine.requests[0].lanes
+        assert screen.run.setup.seed == engine.requests[1].seed
+
+
+@pytest.mark.parametrize("key", ["space", "ctrl+c"])
+async def test_stop_keeps_the_text(key: str) -> None:
+    gate = Gate(8)
+    async with app_on(ScriptedEngine(before_pass=gate)) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        await screen.until(lambda: len(screen.text("steered").split()) == 8)
+        before = screen.text("steered")
+        await screen.press(key)
+        gate.open()
+        await screen.until_over()
+        assert screen.text("steered") == before
+        assert screen.run.lanes[STEERED].finish_reason is FinishReason.CANCELLED
+
+
+async def test_a_stale_run_draws_nothing() -> None:
+    gate = Gate(4)
+    async with app_on(ScriptedEngine(before_pass=gate)) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        old = screen.run
+        await screen.press("r")
+        gate.open()
+        await screen.until_over()
+        assert screen.run.run_id != old.run_id
+        assert screen.text("steered") == screen.run.lanes[STEERED].text
+        assert not list(screen.app.workbench.session.fold(RunEnded(run_id=old.run_id), now=0.0))
+
+
+async def test_brackets_and_letters_are_text_in_an_input_and_f8_moves_t() -> None:
+    async with app_on() as screen:
+        await screen.press("i", "r", "left_square_bracket", "f8")
+        assert screen.compare.setup.prompt == "ir["
+        assert screen.compare.setup.flow_time == 1.55
+
+
+async def test_the_first_difference_is_marked_in_both_panes() -> None:
+    engine = ScriptedEngine(answers={BASELINE: ["The", " day", " was"], STEERED: ["The", " sea", " lay"]})
+    async with app_on(engine) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        assert screen.run.parted is not None
+        assert screen.run.parted.offsets == (3, 3)
+        underlined = [
+            segment.text
+            for strip in screen.app.screen._compositor.render_strips()
+            for segment in strip
+            if segment.style and segment.style.underline and segment.text.strip() in {"day", "sea"}
+        ]
+        assert underlined == ["day", "sea"]
+
+
+async def test_panes_scroll_in_lock_step() -> None:
+    async with app_on(size=(80, 24)) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        views = [pane.view for pane in screen.compare._deck.panes]
+        await screen.press("g", "j", "j")
+        await screen.until(lambda: [view.scroll_offset.y for view in views] == [2, 2], "both at row 2")
+
+
+async def test_an_error_is_one_line_and_the_focus_stays() -> None:
+    async with app_on() as screen:
+        screen.compare._controls.prompt.value = " "
+        await screen.press("enter")
+        assert "the prompt is empty" in screen.status()
+        assert screen.app.focused is screen.compare._controls.prompt
+
+
+async def test_an_engine_that_refuses_is_heard() -> None:
+    async with app_on(ScriptedEngine(failure=RequestError("the prompt has 9 tokens too many"))) as screen:
+        await screen.press("enter")
+        await screen.until(lambda: "9 tokens too many" in screen.status())
+
+
+async def test_a_model_that_cannot_be_loaded_says_why_and_how_to_choose_another() -> None:
+    async with app_on(load=ScriptedLoader(failure=ModelError("no such model"))) as screen:
+        await screen.until(lambda: "no such model" in screen.status())
+        assert "m chooses one" in screen.frame()
+
+
+@pytest.mark.parametrize(("typed", "expected"), [("2.25", 2.25), ("-3", -3.0), ("nan", 1.5), ("9", 1.5), ("x", 1.5)])
+async def test_any_flow_time_can_be_typed_and_a_wrong_one_is_refused(typed: str, expected: float) -> None:
+    async with app_on() as screen:
+        await screen.press("escape", "t", "ctrl+u", *(("minus" if c == "-" else c) for c in typed), "enter")
+        await screen.pilot.pause()
+        assert screen.compare.setup.flow_time == expected
+        assert ("flow time" in screen.status()) == (expected == 1.5)
+
+
+async def test_concepts_fill_survive_a_restart_and_come_back_with_their_t(tmp_path: Path) -> None:
+    async with app_on(folder=tmp_path) as screen:
+        await screen.press("right_square_bracket") if screen.app.focused is None else await screen.press("f8")
+        await screen.press("enter")
+        await screen.until_over()
+        assert "talk like a pirate" in screen.frame()
+    options = AppOptions(concept="formal", prompt="Hi", flow_time=0.5)
+    async with app_on(folder=tmp_path, options=options) as screen:
+        await screen.press("escape", "C", "enter")
+        await screen.pilot.pause()
+        assert screen.compare.setup.concept == "talk like a pirate"
+        assert screen.compare.setup.flow_time == 1.55
+        assert screen.compare.setup.prompt == "Hi"
+
+
+async def test_a_run_comes_back_exactly_after_a_restart(tmp_path: Path) -> None:
+    gate = Gate(5)
+    async with app_on(ScriptedEngine(before_pass=gate), folder=tmp_path, options=AppOptions(seed=11)) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        await screen.press("right_curly_bracket")
+        gate.open()
+        await screen.until_over()
+        frames, first = [screen.text("baseline"), screen.text("steered")], screen.run
+    async with app_on(folder=tmp_path, options=AppOptions(prompt="Hi", seed=1)) as screen:
+        await screen.press("escape", "H", "enter")
+        await screen.until(lambda: screen.text("steered"))
+        assert [screen.text("baseline"), screen.text("steered")] == frames
+        assert screen.compare.setup == first.setup
+        assert screen.run.parted == first.parted
+        assert screen.run.lanes[STEERED].moves == first.lanes[STEERED].moves
+        assert "⟨T\u00a01.75⟩" in screen.frame()
+
+
+async def test_a_run_under_way_is_kept_when_the_app_ends(tmp_path: Path) -> None:
+    gate = Gate(5)
+    async with app_on(ScriptedEngine(before_pass=gate), folder=tmp_path) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        await screen.until(lambda: screen.text("steered"))
+        written = screen.text("steered")
+    gate.open()
+    async with app_on(folder=tmp_path) as screen:
+        history = screen.app.workbench.history
+        assert history is not None
+        assert history.runs(1)[0].lanes[STEERED].text == written
+
+
+async def test_history_is_searched(tmp_path: Path) -> None:
+    async with app_on(folder=tmp_path) as screen:
+        for prompt in ("alpha", "omega"):
+            screen.compare._controls.prompt.value = prompt
+            await screen.press("enter") if prompt == "alpha" else await screen.press("r")
+            await screen.until_over()
+        await screen.press("H", "slash", *"omega", "enter", "enter")
+        await screen.pilot.pause()
+        assert screen.run.setup.prompt == "omega"
+        assert "alpha" not in screen.frame()
+
+
+async def test_resizing_shows_rail_inspector_one_pane_or_a_card_and_keeps_the_text() -> None:
+    async with app_on(size=(200, 60)) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        written = screen.text("steered")
+        seen = {}
+        for size in ((200, 60), (120, 40), (80, 24), (60, 20), (45, 10), (200, 60)):
+            await screen.pilot.resize_terminal(*size)
+            await screen.pilot.pause()
+            seen[size] = screen.frame()
+        assert "reproduce" in seen[200, 60]
+        assert "reproduce" not in seen[120, 40]
+        assert "Concepts" in seen[120, 40]
+        assert "Concepts" not in seen[80, 24]
+        assert "baseline" in seen[80, 24]
+        assert "baseline" not in seen[60, 20]
+        assert "needs 50 x 12" in seen[45, 10]
+        assert screen.text("steered") == written
+
+
+async def test_tab_flips_the_panes_where_only_one_shows() -> None:
+    async with app_on(size=(60, 20)) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("tab")
+        await screen.pilot.pause()
+        assert "baseline" in screen.frame()
+        await screen.press("tab")
+        await screen.pilot.pause()
+        assert "talk like a pirate · T" in screen.frame()
+
+
+async def test_zoom_shows_one_pane_and_both_again() -> None:
+    async with app_on(size=(80, 24)) as screen:
+        await screen.press("escape", "h", "z")
+        await screen.pilot.pause()
+        assert "pirate · T" not in screen.frame()
+        await screen.press("z")
+        await screen.pilot.pause()
+        assert "pirate · T" in screen.frame()
+
+
+async def test_hostile_text_reaches_no_title_list_or_pane_as_control(tmp_path: Path) -> None:
+    hostile = "\x1b]52;c;AAAA\x07[bold]\x9b31m\u202e[/x"
+    engine = ScriptedEngine(answers={BASELINE: [hostile], STEERED: [hostile]})
+    async with app_on(engine, folder=tmp_path, size=(200, 60)) as screen:
+        screen.compare._controls.concept.value = hostile
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("H")
+        await screen.pilot.pause()
+        shown = screen.frame()
+        assert "[bold]" in shown
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+
+
+async def test_a_model_without_a_flow_is_named_so() -> None:
+    from dataclasses import replace
+
+    engine = ScriptedEngine(info=replace(SCRIPTED_INFO, flow_id=None))
+    async with app_on(engine) as screen:
+        await screen.until(lambda: "no flow checkpoint" in screen.status())
+
+
+async def test_both_texts_are_saved_with_the_command_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with app_on() as screen:
+        await screen.press("escape", "S")
+        assert "nothing is written" in screen.status()
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("S")
+        (markdown,), (data,) = tmp_path.glob("*.md"), tmp_path.glob("*.json")
+        assert screen.text("steered").strip() in markdown.read_text()
+        assert "flas-tui generate" in markdown.read_text()
+        import json
+
+        assert json.loads(data.read_text())["lanes"][STEERED]["token_ids"] == screen.run.lanes[STEERED].token_ids
+
+
+async def test_every_action_is_in_the_help_and_in_the_palette() -> None:
+    from flas_tui.app import NOT_IN_PALETTE
+    from flas_tui.keymap import ACTIONS
+
+    async with app_on(size=(120, 120)) as screen:
+        commands = " ".join(command.title for command in screen.app.get_system_commands(screen.compare))
+        await screen.press("escape", "question_mark")
+        await screen.pilot.pause()
+        shown = screen.frame()
+        for action in ACTIONS:
+            assert f"{action.title}." in shown, action.id
+            assert action.title in commands or action.id in NOT_IN_PALETTE, action.id
+
+
+async def test_keys_can_be_changed_in_the_settings() -> None:
+    engine = ScriptedEngine()
+    async with app_on(engine, settings=Settings(keys={"rerun": "f5"})) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("f5")
+        await screen.until_over()
+        assert len(engine.requests) == 2
+
+
+async def test_no_action_takes_a_key_that_terminals_keep_for_themselves() -> None:
+    from flas_tui.keymap import ACTIONS
+
+    taken = {"ctrl+b", "ctrl+a", "ctrl+enter", "shift+enter"}
+    for action in ACTIONS:
+        assert not taken & set(action.keys.split(","))
+        assert "alt+" not in action.keys
+
+
+async def test_the_slider_is_where_the_settings_say() -> None:
+    async with app_on(settings=Settings(flow_time_range=(-2.0, 2.0))) as screen:
+        await screen.press("escape", "T", "home")
+        assert screen.compare.query_one(FlowTimeSlider).value == -2.0
