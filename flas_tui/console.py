@@ -12,8 +12,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flas_engine.errors import FlasError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
@@ -61,17 +59,24 @@ def reported_errors() -> Iterator[None]:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except FlasError as error:
-        say(f"flas-tui: {error}")
-        raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         _forget_stdout()
         raise SystemExit(EXIT_CLOSED_PIPE) from None
     except Exception as error:
-        say(f"flas-tui: unexpected {type(error).__name__}; this is a defect, the log has the details: {_log(error)}")
-        raise SystemExit(EXIT_DEFECT) from None
+        raise SystemExit(_tell(error)) from None
+
+
+def _tell(error: Exception) -> int:
+    """Say what went wrong and return the exit code for it."""
+    from flas_engine.errors import FlasError  # here, because help needs nothing of the engine
+
+    if isinstance(error, FlasError):
+        say(f"flas-tui: {error}")
+        return EXIT_USER_ERROR
+    say(f"flas-tui: unexpected {type(error).__name__}; this is a defect, the log has the details: {_log(error)}")
+    return EXIT_DEFECT
 
 
 def _log(error: Exception) -> str:

@@ -45,8 +45,8 @@ def test_help_imports_nothing_heavy(command: list[str]) -> None:
     assert not imported.intersection(HEAVY)
 
 
-def test_top_level_help_does_without_rich() -> None:
-    assert "rich" not in modules_after("from flas_tui.cli import main; main(['--help'])")
+def test_help_needs_neither_rich_nor_the_engine() -> None:
+    assert not modules_after("from flas_tui.cli import main; main(['--help'])").intersection({"rich", "flas_engine"})
 
 
 @pytest.mark.parametrize("module", LIGHT_MODULES)
