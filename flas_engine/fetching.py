@@ -18,6 +18,8 @@ from flas_engine.snapshot import (
     SMALL_FILES,
     check_weights,
     choose_flow_file,
+    find_base,
+    find_flow,
     missing_files,
     read_index,
     weight_files,
@@ -39,6 +41,8 @@ def fetch_base(repository: Repository, name: str, progress: ReportProgress, *, f
 
     `name` is what the user calls it. Raises `DownloadError` or `ModelError` saying what went wrong, and `Cancelled`.
     """
+    if constants.HF_HUB_OFFLINE and not force and (folder := find_base(repository)):
+        return folder
     return _watched(repository, name, progress, lambda watch: _bring_base(repository, name, watch, force=force))
 
 
@@ -46,6 +50,8 @@ def fetch_flow(
     repository: Repository, file: str | None, name: str, progress: ReportProgress, *, force: bool = False
 ) -> Path:
     """Bring what is still missing of a flow checkpoint (the only one, or `file`); returns the file's path."""
+    if constants.HF_HUB_OFFLINE and not force and (found := find_flow(repository, file)):
+        return found
     return _watched(repository, name, progress, lambda watch: _bring_flow(repository, file, name, watch, force=force))
 
 

@@ -6,7 +6,7 @@ reads a tensor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,10 @@ class DefaultModel:
 class _Sources:
     name: str
     base: str
+    base_name: str
+    """What `flas-tui download` calls the base: the name that it is listed under, or its repository."""
     flow: str | None
+    flow_name: str = ""
     flow_file: str | None = None
     prompt_format: str | None = None
 
@@ -74,8 +77,8 @@ def resolve(spec: LoadSpec, *, progress: ReportProgress = ignore_progress) -> Re
     sources = _choose_sources(spec, progress)
     flow = None
     if sources.flow is not None:  # first: it is small, and what is wrong with it shows before gigabytes move
-        flow = open_flow(sources.flow, sources.flow_file, sources.name, progress)
-    base = open_base(sources.base, sources.name, progress)
+        flow = open_flow(sources.flow, sources.flow_file, sources.flow_name, progress)
+    base = open_base(sources.base, sources.base_name, progress)
     _check_memory(spec, sources.name, base.path)
     return ResolvedModel(
         name=sources.name,
@@ -101,21 +104,22 @@ def download(
     the Hub's full-precision copy is brought. Raises `FlasError`, among them `Cancelled` when `progress` does.
     """
     sources = _named_sources(name, progress)
-    base = base or sources.base
+    if base is not None:
+        sources = replace(sources, base=base, base_name=base)
     paths = []
     if sources.flow is not None and local_flow(sources.flow).exists():
         paths.append(local_flow(sources.flow))
     elif sources.flow is not None:
         if (flow_repository := parse_repository(sources.flow)) is None:
             raise DownloadError(f"the flow {sources.flow!r} is neither here nor a Hub repository (owner/name)")
-        paths.append(fetch_flow(flow_repository, sources.flow_file, name, progress, force=force))
+        paths.append(fetch_flow(flow_repository, sources.flow_file, sources.flow_name, progress, force=force))
     if is_flow_only:
         return paths
-    if Path(base).expanduser().exists():
-        return [*paths, Path(base).expanduser()]
-    if (repository := parse_repository(base)) is None:
-        raise DownloadError(f"the base {base!r} is neither here nor a Hub repository (owner/name)")
-    return [*paths, fetch_base(repository, name, progress, force=force)]
+    if (path := Path(sources.base).expanduser()).exists():
+        return [*paths, path]
+    if (repository := parse_repository(sources.base)) is None:
+        raise DownloadError(f"the base {sources.base!r} is neither here nor a Hub repository (owner/name)")
+    return [*paths, fetch_base(repository, sources.base_name, progress, force=force)]
 
 
 def is_cached(entry: CatalogEntry) -> bool:
@@ -181,15 +185,19 @@ def _choose_sources(spec: LoadSpec, progress: ReportProgress) -> _Sources:
     if spec.model is not None:
         sources = _named_sources(spec.model, progress)
     elif spec.flow is not None:
-        sources = _flow_sources(spec.flow, spec.base, progress)
+        base = spec.base or flow_base(spec.flow, spec.flow, progress)
+        if base is None:
+            raise ModelError(f"the flow {spec.flow!r} does not say which base it belongs to; name it with --base")
+        sources = _flow_sources(spec.flow, base)
     elif spec.base is not None:
-        sources = _Sources(name=_short_name(spec.base), base=spec.base, flow=None)
+        sources = _Sources(name=_short_name(spec.base), base=spec.base, base_name=spec.base, flow=None)
     else:
         sources = _named_sources(default_model().name, progress)
-    if spec.flow is None:
-        return _Sources(**{**vars(sources), "base": spec.base or sources.base})
-    # Another flow comes with its own file and its own prompt format.
-    return _Sources(name=sources.name, base=spec.base or sources.base, flow=spec.flow)
+    if spec.base is not None:
+        sources = replace(sources, base=spec.base, base_name=spec.base)
+    if spec.flow is not None:  # comes with its own file and its own prompt format
+        sources = replace(sources, flow=spec.flow, flow_name=spec.flow, flow_file=None, prompt_format=None)
+    return sources
 
 
 def _named_sources(name: str, progress: ReportProgress) -> _Sources:
@@ -199,21 +207,22 @@ def _named_sources(name: str, progress: ReportProgress) -> _Sources:
         return _Sources(
             name=entry.name,
             base=entry.base,
+            base_name=entry.name,
             flow=entry.flow,
+            flow_name=entry.name,
             flow_file=entry.flow_file,
             prompt_format=entry.prompt_format,
         )
     if not Path(name).expanduser().exists() and parse_repository(name) is None:
         find_entry(name)  # raises, with the closest names
     base = flow_base(name, name, progress)
-    return _Sources(name=_short_name(name), base=base or name, flow=name if base else None)
-
-
-def _flow_sources(flow: str, base: str | None, progress: ReportProgress) -> _Sources:
-    base = base or flow_base(flow, flow, progress)
     if base is None:
-        raise ModelError(f"the flow {flow!r} does not say which base it belongs to; name it with --base")
-    return _Sources(name=_short_name(flow), base=base, flow=flow)
+        return _Sources(name=_short_name(name), base=name, base_name=name, flow=None)
+    return _flow_sources(name, base)
+
+
+def _flow_sources(flow: str, base: str) -> _Sources:
+    return _Sources(name=_short_name(flow), base=base, base_name=base, flow=flow, flow_name=flow)
 
 
 def _short_name(source: str) -> str:

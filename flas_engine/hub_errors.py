@@ -70,12 +70,12 @@ def _explain(error: BaseException, repository: Repository, name: str) -> str:
     if isinstance(error, HTTP_ERROR):
         return (
             f"no connection to {constants.ENDPOINT} ({type(error).__name__}) for {repository}; check the network, then "
-            f"run again: flas-tui download {name} goes on where it stopped"
+            f"run: flas-tui download {name} (it goes on where it stopped)"
         )
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return (
             f"the disk is full: {storage_dir(repository)} cannot take more; make room or set HF_HOME to another disk, "
-            f"then run again: flas-tui download {name} goes on where it stopped"
+            f"then run: flas-tui download {name} (it goes on where it stopped)"
         )
     if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
         return (

@@ -1,17 +1,21 @@
-"""Fixtures of all tests: the real small models, converted once on this machine."""
+"""Fixtures of all tests: the real small models, converted once on this machine, and a Hub on loopback."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from hub_machine import Machine, tiny_hub
 
 from flas_engine.catalog import DEMO, DEMO_GEMMA
 from flas_engine.embedded import ensure_embedded
 from flas_engine.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from hub_server import Hub
 
     from flas_engine.catalog import CatalogEntry
 
@@ -33,3 +37,16 @@ def _converted(entry: CatalogEntry) -> Path:
         return ensure_embedded(entry)  # into the usual cache, so that it is done once
     except ModelError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A Hub on loopback with one base and one flow."""
+    with tiny_hub() as running:
+        yield running
+
+
+@pytest.fixture
+def machine(hub: Hub, tmp_path: Path) -> Machine:
+    """A machine with an empty cache that knows this Hub."""
+    return Machine(tmp_path, hub.url)
