@@ -202,7 +202,7 @@ class _Reader:
             if tuple(tensor.shape) == shape:
                 return tensor.to(device=self._device, dtype=self._dtype)
             self._problems.append(f"{name} is {list(tensor.shape)} and should be {list(shape)}")
-        return torch.empty(shape, device="meta", dtype=self._dtype)
+        return torch.zeros((), device=self._device, dtype=self._dtype).expand(shape)  # until `raise_problems`
 
     def raise_problems(self) -> None:
         if self._problems:
