@@ -29,7 +29,7 @@ from flas_tui.screens.compare import CompareScreen
 from flas_tui.session import Setup
 from flas_tui.settings import Settings, load_settings
 from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal, repaint_on_resume
-from flas_tui.themes import THEME_DEFAULTS, THEMES, usual_theme
+from flas_tui.themes import ANSI, THEME_DEFAULTS, THEMES, usual_theme
 from flas_tui.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class FlasApp(App[None]):
         settings: Settings | None = None,
         notices: tuple[str, ...] = (),
     ) -> None:
-        super().__init__()
+        first_theme = usual_theme(os.environ)
+        # With NO_COLOR, Textual chooses the filter that takes colour out by this, before it knows the theme.
+        super().__init__(ansi_color=True if first_theme == ANSI.name else None)
         self.workbench = Workbench(Worker(load), history)
         self._options = options or AppOptions()
         self._settings = settings or Settings()
@@ -83,7 +85,7 @@ class FlasApp(App[None]):
             self.animation_level = "none"
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = usual_theme(os.environ)
+        self.theme = first_theme
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Name the colours that our style sheet uses and other themes do not have."""
@@ -110,7 +112,7 @@ class FlasApp(App[None]):
 
     def _apply_theme(self) -> list[str]:
         wanted = self._settings.theme
-        if wanted is None:
+        if wanted is None or self.no_color:
             return []
         if wanted not in self.available_themes:
             return [f"there is no theme {wanted!r}; there are {', '.join(sorted(self.available_themes))}"]

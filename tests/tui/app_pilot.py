@@ -10,9 +10,7 @@ from scripted_engine import ScriptedEngine, ScriptedLoader
 
 from flas_tui.app import FlasApp
 from flas_tui.history import History
-from flas_tui.options import AppOptions
 from flas_tui.screens.compare import CompareScreen
-from flas_tui.settings import Settings
 from flas_tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from flas_engine.info import LoadFunction
+    from flas_tui.options import AppOptions
     from flas_tui.session import Comparison
+    from flas_tui.settings import Settings
 
 PATIENCE_SECONDS = 20.0
 """For a machine that other work keeps busy."""
