@@ -75,7 +75,7 @@ class JsonLinesWriter:
         """Write nothing: every object is out."""
 
     def _finished(self, lane: NumberedLane, event: Finished) -> dict[str, Any]:
-        kind = {"event": "finished"} if self.with_events else {}
+        kind = {"event": "finished", "tail": event.tail} if self.with_events else {}
         return kind | {
             "lane": lane.number,
             "flow_time": event.flow_time,

@@ -58,15 +58,16 @@ def row_words(seed: int, count: int) -> list[str]:
 
 
 def test_token_events_join_to_the_text_of_their_lane(run: Run, loader: ScriptedLoader) -> None:
-    loader.engine.answers = {0: ["ab", "c STO", "x"], 1: ["é", "\u2028", "\x1b]0;"]}
-    outcome = run("generate", "Hi", *PIRATE, "--json", "--events", "--stop", "STOP")
+    loader.engine.answers = {0: ["ab", "c STO", "x ST"], 1: ["é", "\u2028", "\x1b]0;"]}
+    outcome = run("generate", "Hi", *PIRATE, "--json", "--events", "--stop", "STOP", "-n", "3")
     joined = {0: "", 1: ""}
     for row in rows(outcome.out):
         if row["event"] == "token":
             joined[row["lane"]] += row["text"]
         else:
+            joined[row["lane"]] += row["tail"]
             assert row["text"] == joined[row["lane"]]
-    assert joined == {0: "abc STOx", 1: "é\u2028\x1b]0;"}
+    assert joined == {0: "abc STOx ST", 1: "é\u2028\x1b]0;"}
 
 
 def test_json_is_written_lane_by_lane_as_lanes_end(run: Run, loader: ScriptedLoader) -> None:
