@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import importlib.util
 import json
 import shutil
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from flas_engine.progress import ReportProgress
     from flas_engine.watched import Watch
 
-CONVERSION = 1
+CONVERSION = 2
 """Raised when the conversion comes to write something else, so that older folders are made again."""
 _COPY_BYTES = 1 << 20
 
@@ -152,6 +153,7 @@ def _missing_parts(data: EmbeddedData) -> list[str]:
 
 def _package_folder(package: str) -> Path | None:
     """Find an installed package without running any of its code."""
+    importlib.invalidate_caches()  # it may have been installed while we run
     spec = importlib.util.find_spec(package)
     locations = list(spec.submodule_search_locations or ()) if spec else []
     return Path(locations[0]) if locations else None

@@ -1,7 +1,8 @@
-"""Fixtures of all tests: the real small models, converted once on this machine, and a Hub on loopback."""
+"""Fixtures of all tests: the real small models, converted once on this machine, a Hub on loopback, a small disk."""
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def demo_model_dir() -> Path:
-    """The folder of SmolLM2 135M Instruct, converted to float32."""
+    """The folder of SmolLM2 135M Instruct, converted to safetensors."""
     return _converted(DEMO)
 
 
 @pytest.fixture(scope="session")
 def demo_gemma_dir() -> Path:
-    """The folder of Gemma 3 270M, converted to float32."""
+    """The folder of Gemma 3 270M, converted to safetensors."""
     return _converted(DEMO_GEMMA)
 
 
@@ -50,3 +51,14 @@ def hub() -> Iterator[Hub]:
 def machine(hub: Hub, tmp_path: Path) -> Machine:
     """A machine with an empty cache that knows this Hub."""
     return Machine(tmp_path, hub.url)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 130 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=130m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
