@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REDRAW_SECONDS = 0.1
+TAIL_CHARACTERS = 4000
+"""At least so much of a long text is wrapped for each picture, at most twice that: about a screenful."""
 BASELINE_STYLE = "bold cyan"
 STEERED_STYLE = "bold magenta"
 
@@ -62,8 +64,13 @@ class LiveBlocksWriter:
             self._print_line(Text())
         self._lanes = []
 
+    def _tail(self, lane: NumberedLane) -> Text:
+        """Return the end of a lane's text, from a place that stays put for a while: lines must not jump as it grows."""
+        text = self._texts[lane.number]
+        return Text(text[max(0, len(text) // TAIL_CHARACTERS - 1) * TAIL_CHARACTERS :])
+
     def _print_line(self, line: Text) -> None:
-        self._console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+        self._console.print(line, markup=False, highlight=False, emoji=False)
 
     def _heading(self, lane: NumberedLane) -> Text:
         style = BASELINE_STYLE if lane.lane.is_baseline else STEERED_STYLE
@@ -81,8 +88,7 @@ class LiveBlocksWriter:
         for lane in self._lanes[:num_shown]:
             style = BASELINE_STYLE if lane.lane.is_baseline else STEERED_STYLE
             parts.append(Text(visible_text(lane_label(lane.lane)), style=style, no_wrap=True, overflow="ellipsis"))
-            tail = Text(self._texts[lane.number][-num_lines * width :])
-            parts.extend(list(tail.wrap(self._console, width))[-num_lines:])
+            parts.extend(list(self._tail(lane).wrap(self._console, width))[-num_lines:])
         if num_shown < len(self._lanes):
             parts.append(Text(f"... and {len(self._lanes) - num_shown} more lanes", style="dim"))
         return Group(*parts)
