@@ -20,6 +20,9 @@ NUCLEUS_CANDIDATES = 1024
 """Top-p is looked for among this many best tokens first; the whole vocabulary is sorted only when they do not do."""
 
 _MASK_32 = 0xFFFFFFFF
+_SALTS = (0x9E3779B9, 0x85EBCA6B)
+_BELOW_1 = 1.0 - 2.0**-24
+"""The largest float32 below 1; at 1 itself the noise would be infinite."""
 
 
 def choose(
@@ -74,11 +77,19 @@ def _filter(scores_BV: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, 
 
 def gumbel_noise(seed: int, position: int, ids: torch.Tensor) -> torch.Tensor:
     """Return standard Gumbel noise, float32, in the shape of `ids`; a function of (seed, position, id) alone."""
-    key = _mix_int(_mix_int(seed & _MASK_32) ^ (seed >> 32) ^ _mix_int(position + 0x9E3779B9))
-    bits = _mix(ids.to(torch.int32) * 2 + 1 ^ _signed(key))
-    bits = _mix(bits ^ _signed(_mix_int(key + 1)))  # a second round: neighbouring ids must not share a pattern
-    uniform = ((bits >> 8) & 0xFFFFFF).float().add_(0.5).mul_(2.0**-24)  # in (0, 1), never 0 or 1
-    return uniform.log_().neg_().log_().neg_()
+    bits = ids.to(torch.int32)
+    for salt in _SALTS:  # two rounds with keys of their own: after one, neighbouring ids share a pattern
+        bits = _mix(bits ^ _signed(_key(salt, seed, position)))
+    # -log(-log(1 - u)): fine steps where u is small, which is where the large noise comes from that wins.
+    u = (bits & 0x7FFFFFFF).float().add_(0.5).mul_(2.0**-31).clamp_(max=_BELOW_1)
+    return u.neg_().log1p_().neg_().log_().neg_()
+
+
+def _key(salt: int, seed: int, position: int) -> int:
+    key = salt
+    for word in (seed & _MASK_32, seed >> 32, position):
+        key = _mix_int(key ^ word)
+    return key
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
