@@ -7,6 +7,7 @@ paint.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -45,6 +46,9 @@ FIRST_CONCEPT, FIRST_PROMPT, FIRST_FLOW_TIME = "talk like a pirate", "Tell me ab
 """What a newcomer finds in the inputs: Enter alone shows steering at work."""
 NOT_IN_PALETTE = {"next", "interrupt", "palette", "leave"}
 """Keys that say nothing as commands."""
+ACTION_IDS = {action.id for action in ACTIONS}
+PAINT_SECONDS = 0.1
+"""How long the first paint may take before the engine's imports compete with it."""
 END_SECONDS = 0.2
 """How long the engine's thread may take to notice that the app is over."""
 
@@ -85,7 +89,7 @@ class FlasApp(App[None]):
             self.animation_level = "none"
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = first_theme
+        self._notices += tuple(self._use_theme(first_theme))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Name the colours that our style sheet uses and other themes do not have."""
@@ -94,11 +98,16 @@ class FlasApp(App[None]):
     def on_mount(self) -> None:
         """Paint first, load afterwards: importing torch holds up whatever runs beside it."""
         repaint_on_resume(self)
-        complaints = [*self._notices, *self._apply_theme(), *self._apply_keys()]
-        self.push_screen(self._compare_screen(complaints))
-        self.call_after_refresh(self._load)
+        self.set_keymap({name: keys for name, keys in self._settings.keys.items() if name in ACTION_IDS})
+        self.set_timer(PAINT_SECONDS, self._load)
+
+    def get_default_screen(self) -> CompareScreen:
+        """Begin with the compare screen: one that is pushed over an empty one would be painted later."""
+        return self._compare_screen([*self._notices, *self._unknown_keys()])
 
     def _load(self) -> None:
+        gc.freeze()  # what the start has made stays; no collection needs to look at it again
+        gc.enable()
         options = self._options
         self.workbench.start(
             LoadSpec(
@@ -110,20 +119,18 @@ class FlasApp(App[None]):
             )
         )
 
-    def _apply_theme(self) -> list[str]:
+    def _use_theme(self, usual: str) -> list[str]:
+        """Take the theme of the settings, or the usual one; returns what there is to complain about."""
         wanted = self._settings.theme
-        if wanted is None or self.no_color:
+        is_known = wanted is not None and wanted in self.available_themes
+        self.theme = wanted if wanted is not None and is_known and not self.no_color else usual
+        if wanted is None or is_known:
             return []
-        if wanted not in self.available_themes:
-            return [f"there is no theme {wanted!r}; there are {', '.join(sorted(self.available_themes))}"]
-        self.theme = wanted
-        return []
+        return [f"there is no theme {wanted!r}; there are {', '.join(sorted(self.available_themes))}"]
 
-    def _apply_keys(self) -> list[str]:
-        known = {action.id for action in ACTIONS}
-        self.set_keymap({name: keys for name, keys in self._settings.keys.items() if name in known})
-        unknown = sorted(self._settings.keys.keys() - known)
-        return [f"the settings give keys to {name!r}; there are {', '.join(sorted(known))}" for name in unknown]
+    def _unknown_keys(self) -> list[str]:
+        unknown = sorted(self._settings.keys.keys() - ACTION_IDS)
+        return [f"the settings give keys to {name!r}; there are {', '.join(sorted(ACTION_IDS))}" for name in unknown]
 
     def _compare_screen(self, notices: list[str]) -> CompareScreen:
         return CompareScreen(
@@ -182,6 +189,7 @@ class FlasApp(App[None]):
 def run_app(options: AppOptions) -> int:
     """Run the app in this terminal until the user leaves; returns the exit code. Raises `FlasError`."""
     refuse_unusable_terminal()
+    gc.disable()  # until the first paint: a start makes much and drops little
     settings = load_settings()
     history, notices = _open_history()
     if os.environ.get("SSH_CONNECTION") and not options.lite and settings.lite is None:

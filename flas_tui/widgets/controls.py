@@ -32,15 +32,17 @@ class Controls(Vertical):
 
     def __init__(self, *, concept: str, prompt: str, flow_time: float, slider_range: tuple[float, float]) -> None:
         super().__init__(id="controls")
-        self.concept = LineInput(concept, placeholder="any concept in plain words: talk like a pirate", id="concept")
-        self.prompt = LineInput(prompt, placeholder="what the model should answer", id="prompt")
+        self._first = {"concept": concept, "prompt": prompt}
+        self.concept = LineInput(placeholder="any concept in plain words: talk like a pirate", id="concept")
+        self.prompt = LineInput(placeholder="what the model should answer", id="prompt")
         self.slider = FlowTimeSlider(flow_time, usual=slider_range, id="slider")
-        self.typed = LineInput("", placeholder="a flow time from -8 to 8, then Enter", id="typed-flow-time")
+        self.typed = LineInput(placeholder="a flow time from -8 to 8, then Enter", id="typed-flow-time")
 
     def compose(self) -> ComposeResult:
         """Label and field, row by row."""
         for name, field in (("concept", self.concept), ("prompt", self.prompt)):
             with Horizontal(classes="row"):
+                field.value = self._first[name]  # not earlier: an input with a value asks for the screen it is on
                 yield Label(name)
                 yield field
         with Horizontal(classes="row"):

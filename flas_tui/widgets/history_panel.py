@@ -120,7 +120,7 @@ class HistoryPanel(Vertical):
             "concepts": RailList(id="concept-list", markup=False),
             "history": RailList(id="run-list", markup=False),
         }
-        self._search = LineInput("", placeholder="/ search", id="run-search")
+        self._search = LineInput(placeholder="/ search", id="run-search")
         self._empty = Label("", classes="hint", markup=False)
 
     def compose(self) -> ComposeResult:

@@ -21,6 +21,7 @@ class LanePane(Container):
     def __init__(self, *, title: str, hint: str, id: str) -> None:
         super().__init__(id=id)
         self._hint = hint
+        self._title = self._footer = ""
         self.view = TokenView(id=f"{id}-text")
         self.show_title(title)
 
@@ -35,11 +36,15 @@ class LanePane(Container):
 
     def show_title(self, title: str) -> None:
         """Put a title in the upper border; the text may be the user's."""
-        self.border_title = Content(visible_line(title))
+        if title != self._title:  # setting a border's text draws the whole pane anew
+            self._title = title
+            self.border_title = Content(visible_line(title))
 
     def show_footer(self, footer: str) -> None:
         """Put a remark in the lower border."""
-        self.border_subtitle = Content(visible_line(footer))
+        if footer != self._footer:
+            self._footer = footer
+            self.border_subtitle = Content(visible_line(footer))
 
     def say_empty(self, hint: str) -> None:
         """Say what will appear here."""

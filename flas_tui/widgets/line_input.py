@@ -34,8 +34,8 @@ class LineInput(Input):
     class Browse(Message):
         """The user asks for what was typed here before."""
 
-    def __init__(self, value: str, *, placeholder: str, id: str) -> None:
-        super().__init__(value, placeholder=placeholder, id=id, compact=True, highlighter=_Visible())
+    def __init__(self, *, placeholder: str, id: str) -> None:
+        super().__init__(placeholder=placeholder, id=id, compact=True, highlighter=_Visible())
 
     def action_browse(self) -> None:
         """Ask for what was typed here before."""

@@ -38,7 +38,7 @@ class Screen:
     @property
     def compare(self) -> CompareScreen:
         """The home screen."""
-        screen = self.app.screen_stack[1]
+        screen = self.app.screen_stack[0]
         assert isinstance(screen, CompareScreen)
         return screen
 
