@@ -1,9 +1,9 @@
 """A pane that model text streams into, token by token.
 
 It takes raw text and shows it safely (see `safe_text`), wraps as it grows (see `wrapping`), follows the end unless the
-reader has scrolled up, and draws three things over the text: markers in its flow, the place where two panes part, and
-search matches. It knows nothing of engines, lanes or other panes; whoever wants panes in lock-step listens to
-`TokenView.Scrolled` and calls `scroll_in_step`.
+reader has scrolled up (see `following_view`), and draws three things over the text: markers in its flow, the place
+where two panes part, and search matches. It knows nothing of engines, lanes or other panes; whoever wants panes in
+lock-step listens to `TokenView.Scrolled` and calls `scroll_in_step`.
 
 Two kinds of offset occur: raw (into what was appended) and shown (into what is laid out: raw text and markers).
 """
@@ -15,31 +15,25 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding, BindingType
-from textual.geometry import Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from flas_tui.safe_text import pasteable_text, visible_line, visible_text_with_tabs
+from flas_tui.widgets.following_view import FollowingView
 from flas_tui.widgets.wrapping import IncrementalWrap, expand_tabs
 
 if TYPE_CHECKING:
-    from textual import events
     from textual.geometry import Offset
     from textual.selection import Selection
-
-GROWTH_ROWS = 8
-"""The scrollable height grows in steps of this many rows, because each change lays out the whole screen anew."""
 
 _WORD = re.compile(r"\s*\S*")
 
 Span = tuple[int, int]
 
 
-class TokenView(ScrollView, can_focus=True):
+class TokenView(FollowingView):
     """Streaming, selectable, searchable text; `append` costs what it adds, however much is there."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -51,39 +45,12 @@ class TokenView(ScrollView, can_focus=True):
     }
 
     DEFAULT_CSS = """
-    TokenView {
-        overflow-x: hidden;
-        overflow-y: auto;
-        scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
-    }
     TokenView > .token-view--marker { color: $accent; text-style: bold; }
     TokenView > .token-view--difference { color: $warning; text-style: bold underline; }
     TokenView > .token-view--diverged { color: $foreground; }
     TokenView > .token-view--match { text-style: underline; }
     TokenView > .token-view--current-match { text-style: reverse; }
     """
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "down", show=False),
-        Binding("k", "scroll_up", "up", show=False),
-        Binding("g", "scroll_home", "top", show=False),
-        Binding("G", "scroll_end", "end", show=False),
-    ]
-
-    class Scrolled(Message):
-        """The reader moved this view; `row` is now its first row, and `is_at_end` whether it follows the end."""
-
-        def __init__(self, view: TokenView, row: int, is_at_end: bool) -> None:
-            super().__init__()
-            self.view = view
-            self.row = row
-            self.is_at_end = is_at_end
-
-        @property
-        def control(self) -> TokenView:
-            """The view that was scrolled."""
-            return self.view
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -92,8 +59,7 @@ class TokenView(ScrollView, can_focus=True):
         self._markers: list[Span] = []  # shown
         self._wrap = IncrementalWrap(80)
         self._strips: dict[int, Strip] = {}
-        self._is_following = True
-        self._is_scrolling_itself = False
+        self._base = Style.null()
         self._difference: int | None = None  # raw
         self._is_mark_visible = True
         self._term: re.Pattern[str] | None = None
@@ -112,11 +78,6 @@ class TokenView(ScrollView, can_focus=True):
         """Rows the text takes at the present width."""
         return self._wrap.row_count
 
-    @property
-    def is_following(self) -> bool:
-        """Whether the view keeps its end in sight as text arrives."""
-        return self._is_following
-
     def clear(self) -> None:
         """Forget text, markers, marks and search, and follow the end again."""
         self._text = self._shown = ""
@@ -125,10 +86,7 @@ class TokenView(ScrollView, can_focus=True):
         self._strips.clear()
         self._difference = None
         self.search("")
-        self._is_following = True
-        self._fit_height()
-        self._scroll_itself(0)
-        self.refresh()
+        self.restart()
 
     def append(self, text: str) -> None:
         """Show `text` after what is there."""
@@ -184,58 +142,30 @@ class TokenView(ScrollView, can_focus=True):
         """Go to the match before, around the start to the last; False when there is none."""
         return self._go_to_match(-1)
 
-    # Scrolling
-
-    def scroll_in_step(self, row: int, *, is_at_end: bool) -> None:
-        """Move as another view did, without telling anybody."""
-        self._is_following = is_at_end
-        self._scroll_itself(self._end_row() if is_at_end else row)
-
-    @property
-    def max_scroll_y(self) -> int:
-        """The first row to show so that the last is in sight; the height's growth in steps does not count."""
-        return self._end_row()
-
-    def scroll_to(self, x: float | None = None, y: float | None = None, **options: object) -> None:
-        """Scroll at once: an animated scroll would redraw the pane many times over a slow line."""
-        options["animate"] = False
-        super().scroll_to(x, y, **options)  # type: ignore[arg-type]
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Tell a scroll of the reader's from one of our own."""
-        super().watch_scroll_y(old_value, new_value)
-        if self._is_scrolling_itself or round(old_value) == round(new_value):
-            return
-        self._is_following = round(new_value) >= self._end_row()
-        self.post_message(self.Scrolled(self, round(new_value), self._is_following))
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Wrap anew when the width changed; the character at the top stays at the top."""
-        del event
-        width = self.scrollable_content_region.width
-        top = self._wrap.row(min(self.scroll_offset.y, max(0, self.line_count - 1))).start
-        if width != self._wrap.width and width > 0:
+    def fit_width(self, width: int, top: int) -> int:
+        """Wrap anew when the width changed; the character that began the row `top` is in the row returned."""
+        first = self._wrap.row(min(top, self._open_row())).start
+        if width > 0 and width != self._wrap.width:
             self._rewrap(width)
-        self._fit_height()
-        self._scroll_itself(self._end_row() if self._is_following else self._wrap.find_row(top))
-        self.refresh()
+        return self._wrap.find_row(first)
 
     # Drawing
 
     def render_line(self, y: int) -> Strip:
         """Return the strip for row `y` of the window."""
         row = self.scroll_offset.y + y
-        width = self.size.width
-        if row >= self.line_count:
-            return Strip.blank(width, self.rich_style)
         strip = self._strips.get(row)
         if strip is None:
-            strip = self._strips[row] = self._render_row(row)
-        return strip.crop_extend(0, width, self.rich_style)
+            if not self._base:
+                self._base = self.rich_style
+            strip = self._render_row(row) if row < self.line_count else Strip.blank(self.size.width, self._base)
+            self._strips[row] = strip = strip.crop_extend(0, self.size.width, self._base)
+        return strip
 
     def notify_style_update(self) -> None:
-        """Drop strips that were drawn in the old styles."""
+        """Drop what was drawn in the old styles."""
         super().notify_style_update()
+        self._base = Style.null()
         self._strips.clear()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
@@ -251,7 +181,6 @@ class TokenView(ScrollView, can_focus=True):
 
     def _render_row(self, index: int) -> Strip:
         row = self._wrap.row(index)
-        base = self.rich_style
         shown = self._shown[row.start : row.end]
         display, origins = expand_tabs(shown) if "\t" in shown else (shown, None)
         spans = [
@@ -262,10 +191,11 @@ class TokenView(ScrollView, can_focus=True):
             spans = [(origins.index(start), origins.index(end), style) for start, end, style in spans]
         if (selection := self._selected_span(index, len(display))) is not None:
             spans.append((*selection, self.screen.get_component_rich_style("screen--selection")))
+        display += " " * (self._wrap.width - cell_len(display))  # in the last segment: another would double the bytes
         edges = sorted({0, len(display), *(edge for start, end, _ in spans for edge in (start, end))})
         segments = []
         for start, end in pairwise(edges):
-            style = base
+            style = self._base
             for span_start, span_end, span_style in spans:
                 if span_start <= start < span_end:
                     style += span_style
@@ -336,12 +266,7 @@ class TokenView(ScrollView, can_focus=True):
     def _grown(self, first_row: int) -> None:
         for row in range(first_row, self.line_count):
             self._strips.pop(row, None)
-        self._fit_height()
-        if self._is_following:
-            self._scroll_itself(self._end_row())
-        bottom = self.scroll_offset.y + self.size.height
-        if first_row < bottom:
-            self.refresh_lines(first_row, min(self.line_count, bottom) - first_row)
+        self.rows_changed(first_row)
 
     def _rewrap(self, width: int) -> None:
         self._wrap = IncrementalWrap(width)
@@ -352,22 +277,6 @@ class TokenView(ScrollView, can_focus=True):
             self._wrap.append_unbroken(self._shown[start:end])
             position = end
         self._wrap.append(self._shown[position:])
-
-    def _fit_height(self) -> None:
-        rows, window = self.line_count, self.scrollable_content_region.height
-        steps = -(-(rows - window) // GROWTH_ROWS)
-        height = window + steps * GROWTH_ROWS if rows > window else rows and window
-        self.virtual_size = Size(self._wrap.width, height)
-
-    def _end_row(self) -> int:
-        return max(0, self.line_count - self.scrollable_content_region.height)
-
-    def _scroll_itself(self, row: int) -> None:
-        self._is_scrolling_itself = True
-        try:
-            self.scroll_to(y=row, force=True)
-        finally:
-            self._is_scrolling_itself = False
 
     def _repaint(self) -> None:
         self._strips.clear()
@@ -392,7 +301,7 @@ class TokenView(ScrollView, can_focus=True):
         self._current_match = (current + step) % len(self._matches)
         row = self._wrap.find_row(self._shown_offset(self._matches[self._current_match][0]))
         top = self.scroll_offset.y
-        if not top <= row < top + self.scrollable_content_region.height:
-            self.scroll_to(y=max(0, row - self.scrollable_content_region.height // 2), force=True)
+        if not top <= row < top + self._window_rows:
+            self.scroll_to(y=max(0, row - self._window_rows // 2), force=True)
         self._repaint()
         return True
