@@ -17,7 +17,7 @@ from flas_tui.widgets.token_view import TokenView
 
 
 class HostileApp(App[None]):
-    """Shows the start of the text, then its end."""
+    """Shows the end of the text; `g` goes to its start."""
 
     BINDINGS: ClassVar = [("q", "quit", "quit")]
 
@@ -25,21 +25,10 @@ class HostileApp(App[None]):
         yield TokenView()
 
     def on_mount(self) -> None:
-        self.view = self.query_one(TokenView)
-        self.call_after_refresh(self.fill)
-
-    def fill(self) -> None:
-        for piece in HOSTILE:
-            self.view.append(piece)
-        self.call_after_refresh(self.show_start)
-
-    def show_start(self) -> None:
-        self.view.scroll_home()
-        self.call_after_refresh(self.show_end)
-
-    def show_end(self) -> None:
-        self.view.append("\nTHE-END")
-        self.view.scroll_end()
+        view = self.query_one(TokenView)
+        view.focus()
+        for piece in [*HOSTILE, "\nTHE-END"]:
+            view.append(piece)
 
 
 if __name__ == "__main__":
