@@ -125,18 +125,22 @@ class TextBlocksWriter:
     _lanes: list[NumberedLane] = field(default_factory=list)
     _waiting: dict[int, list[str]] = field(default_factory=dict)
     _ended: set[int] = field(default_factory=set)
+    _has_begun: bool = False
     _num_blocks: int = 0
     _prompt: str | None = None
 
     def begin(self, lanes: Sequence[NumberedLane]) -> None:
-        """Open the first lane's block."""
+        """Take note of the lanes; nothing is written before there is text, for the request may yet be refused."""
         self._lanes = list(lanes)
         self._waiting = {lane.number: [] for lane in lanes}
         self._ended = set()
-        self._open(self._lanes[0])
+        self._has_begun = False
 
     def write(self, lane: NumberedLane, event: Token | Finished) -> None:
         """Write the event's text now, or when its lane's turn comes."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._open(self._lanes[0])
         self._waiting[lane.number].append(event.tail if isinstance(event, Finished) else event.text)
         if isinstance(event, Finished):
             self._ended.add(lane.number)
@@ -151,7 +155,7 @@ class TextBlocksWriter:
 
     def end(self) -> None:
         """Write what waits of lanes that never finished."""
-        while self._lanes:
+        while self._lanes and self._has_begun:
             self._pour(self._lanes[0])
             self._close()
             if self._lanes:

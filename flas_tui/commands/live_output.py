@@ -54,11 +54,11 @@ class LiveBlocksWriter:
             self._live.update(self._draw(), refresh=True)
 
     def end(self) -> None:
-        """Take the moving part away and print the lanes in full."""
+        """Take the moving part away and print the lanes in full, unless none of them came to a single character."""
         if self._live is not None:
             self._live.stop()
             self._live = None
-        for lane in self._lanes:
+        for lane in self._lanes if any(self._texts.values()) else ():
             self._print_line(self._heading(lane))
             self._print_line(Text(self._texts[lane.number]))
             self._print_line(Text())
