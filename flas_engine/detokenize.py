@@ -24,15 +24,19 @@ class Detokenizer:
         self._ids: list[int] = []
         self._start = 0  # ids before this one are no longer needed to decode what follows
         self._read = 0  # ids before this one have been given out as text
+        self._is_in_byte_run = False
 
     def push(self, token_id: int) -> str:
         """Take one more id and return the text that became certain with it, possibly none."""
         self._ids.append(token_id)
         token: str | None = self._tokenizer.convert_ids_to_tokens([token_id])[0]
-        if token is not None and _BYTE_TOKEN.fullmatch(token):
+        is_byte = token is not None and _BYTE_TOKEN.fullmatch(token) is not None
+        # A special token leaves no trace in the text, so that a byte run goes on behind it.
+        self._is_in_byte_run = is_byte or (self._is_in_byte_run and not self._decode([token_id]))
+        if self._is_in_byte_run:
             return ""
         pending = self._pending()
-        if pending.endswith(REPLACEMENT):
+        if not pending or pending.endswith(REPLACEMENT):  # without text there is nothing that later ids could join
             return ""
         self._start, self._read = self._read, len(self._ids)
         return pending
@@ -66,9 +70,10 @@ class StopStrings:
         if not self._stop:
             return text, False
         self._held += text
-        found = [place for place in (self._held.find(stop) for stop in self._stop) if place >= 0]
-        if found:
-            kept, self._held = self._held[: min(found)], ""
+        places = [(place + len(stop), place) for stop in self._stop if (place := self._held.find(stop)) >= 0]
+        if places:
+            _, first = min(places)  # the one that is complete first, so that it does not matter how the text came
+            kept, self._held = self._held[:first], ""
             return kept, True
         hold = max(_overlap(self._held, stop) for stop in self._stop)
         kept, self._held = self._held[: len(self._held) - hold], self._held[len(self._held) - hold :]
