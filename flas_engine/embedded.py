@@ -81,7 +81,7 @@ def terms_notice(entry: CatalogEntry) -> str | None:
 
 def _convert_once(entry: CatalogEntry, data: EmbeddedData, watch: Watch) -> Path:
     target = embedded_dir(entry)
-    needed = 2 * entry.base_bytes + sum(part.stat().st_size for part in _parts(data))
+    needed = entry.base_bytes + sum(part.stat().st_size for part in _parts(data))
     require_disk(target, needed, f"converting {entry.name}")
     try:
         lock = target.with_name(f"{target.name}.lock")

@@ -16,7 +16,7 @@ from hub_machine import BASE, FLOW, Machine, tiny_base, tiny_flow
 from hub_server import GOOD_TOKEN, OUTSIDER_TOKEN, etag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from command_line import Outcome
     from hub_server import Hub
@@ -321,17 +321,6 @@ def test_an_unknown_short_name_gets_the_closest(machine: Machine) -> None:
     message = failed(machine.run("download", "gemma-2b-it"))
     assert "gemma-2-2b-it" in message
     assert "flas-tui models" in message
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 130 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=130m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs is not permitted here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_too_small_a_disk_is_refused_with_the_numbers_before_anything_is_written(small_disk: Path, hub: Hub) -> None:
