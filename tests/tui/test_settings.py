@@ -142,5 +142,5 @@ def test_a_table_of_unknown_settings_is_always_a_mistake_that_is_told(
     path.write_text(
         tomlkit.dumps({f"unknown-{key}": value for key, value in data.items()}), encoding="utf-8", newline=""
     )
-    with pytest.raises(SettingsError, match="there is no setting .unknown-"):
+    with pytest.raises(SettingsError, match=r"there is no setting .unknown-"):
         load_settings(path)
