@@ -38,7 +38,9 @@ def commands(command: Any, *path: str) -> Iterator[list[str]]:
         yield from commands(subcommand, *path, name)
 
 
-@pytest.mark.parametrize("command", commands(typer.main.get_command(app)), ids=lambda words: " ".join(words) or "alone")
+@pytest.mark.parametrize(
+    "command", list(commands(typer.main.get_command(app))), ids=lambda words: " ".join(words) or "alone"
+)
 def test_help_imports_nothing_heavy(command: list[str]) -> None:
     imported = modules_after(f"from flas_tui.cli import main; main({[*command, '--help']!r})")
     assert "typer" in imported
