@@ -47,7 +47,9 @@ def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase, generation_eos: int | It
         turns = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
         _, _, behind = _render_chat(turns, tokenizer, prompt=False).rpartition(_PROBE)
         following = tokenize_plainly(behind.strip(), tokenizer)
-        if following and following[0] in tokenizer.all_special_ids:
+        # Not `all_special_ids`: it leaves out special tokens that have no named use, as Gemma-3's <end_of_turn>.
+        added = tokenizer.added_tokens_decoder.get(following[0]) if following else None
+        if added is not None and added.special:
             ids.add(following[0])
     return frozenset(ids)
 
@@ -74,8 +76,8 @@ def _render_chat(turns: list[dict[str, str]], tokenizer: PreTrainedTokenizerBase
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt, enable_thinking=False)
     except TemplateError as error:
-        raise RequestError(
-            f"the model's chat template refuses this conversation ({error}); leave out the system text"
-        ) from None
+        has_system = any(turn["role"] == "system" for turn in turns)
+        advice = "leave out the system text" if has_system else "let user and assistant take turns, the user first"
+        raise RequestError(f"the model's chat template refuses this conversation ({error}); {advice}") from None
     assert isinstance(text, str)
     return text
