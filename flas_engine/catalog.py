@@ -6,12 +6,15 @@ Plain data and look-up. Nothing here touches the network, the Hugging Face cache
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from flas_engine.errors import ModelError
 
 GB = 1_000_000_000
+HUB_SOURCE = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+"""A repository of the Hub, as users write it: `owner/name`, or `owner/name@revision`."""
 PromptFormat = Literal["chat", "alpaca"]
 
 

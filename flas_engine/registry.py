@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flas_engine.catalog import BUILT_IN, CatalogEntry
+from flas_engine.catalog import BUILT_IN, HUB_SOURCE, CatalogEntry
 from flas_engine.errors import ModelError
 from flas_engine.paths import config_dir
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import tomlkit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FIELDS = {"base": str, "flow": str, "layer": int}
 
 
@@ -83,7 +82,7 @@ def _absolute(source: str, role: str) -> str:
     path = Path(source).expanduser()
     if path.exists():
         return str(path.resolve())
-    if _REPOSITORY.fullmatch(source):
+    if HUB_SOURCE.fullmatch(source):
         return source
     raise ModelError(f"the {role} {source!r} is neither an existing file or folder nor a Hub repository (owner/name)")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants
 
+from flas_engine.catalog import HUB_SOURCE
 from flas_engine.errors import ModelError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ SMALL_FILES = frozenset(
     }
 )
 """All that is read of a base model beside its weights; a repository has some of them."""
-_REPOSITORY = re.compile(r"(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 _DTYPE_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2}
@@ -57,7 +57,7 @@ class Repository:
 
 def parse_repository(source: str) -> Repository | None:
     """Read `owner/name` or `owner/name@revision`; None when `source` is neither."""
-    match = _REPOSITORY.fullmatch(source)
+    match = HUB_SOURCE.fullmatch(source)
     return Repository(id=match["id"], revision=match["revision"] or "main") if match else None
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BASE = "tiny/base"
 FLOW = "tiny/flow"
 TIMEOUT_SECONDS = 60
-_COMMAND = [sys.executable, "-c", "from flas_tui.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from flas_tui.cli import main; main()"]
 
 
 def tiny_base(num_kilobytes: int = 600) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ class Machine:
 
     def run(self, *arguments: str, **env: str) -> Outcome:
         """Run `flas-tui arguments` to its end."""
-        return _outcome(self.start(*_COMMAND, *arguments, **env))
+        return _outcome(self.start(*COMMAND, *arguments, **env))
 
     def run_python(self, script: str, *arguments: str, **env: str) -> Outcome:
         """Run a script of Python to its end."""
@@ -90,7 +90,7 @@ class Machine:
 
     def start_command(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `flas-tui arguments`."""
-        return self.start(*_COMMAND, *arguments)
+        return self.start(*COMMAND, *arguments)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
         """Start a process on this machine."""
