@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from flas_tui.commands import options as opt
+from flas_tui.commands.bench import bench
 from flas_tui.commands.chat import chat
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
@@ -29,6 +30,7 @@ app.command()(chat)
 app.command()(download)
 app.add_typer(models_app)
 app.command()(doctor)
+app.command()(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
