@@ -107,13 +107,17 @@ class Engine:
         finished = [event for event in self.stream(request, control) if isinstance(event, Finished)]
         return tuple(sorted(finished, key=lambda event: event.lane))
 
+    def render(self, lane: Lane) -> list[int]:
+        """Return the prompt ids of a lane, up to where its answer begins; raises `RequestError` when it cannot be."""
+        return render_prompt(lane.conversation, self._info.prompt_format, self.tokenizer)
+
     @torch.inference_mode()
     def score(self, lane: Lane, text: str, *, solver: str = "euler", num_steps: int | None = None) -> Score:
         """Give the log-probabilities of `text` as the answer of `lane`, teacher-forced in one pass over it.
 
         Nothing is appended to the text; raises `RequestError` when it does not fit the context.
         """
-        prompt, answer = self._render(lane), tokenize_plainly(text, self.tokenizer)
+        prompt, answer = self.render(lane), tokenize_plainly(text, self.tokenizer)
         if not answer:
             raise RequestError("the text to score is empty; give at least one word")
         ids = prompt + answer
@@ -130,7 +134,7 @@ class Engine:
         return Score(token_ids=tuple(answer), logprobs=tuple(logprobs))
 
     def _prepare(self, request: Request) -> Job:
-        prompts = [self._render(lane) for lane in request.lanes]
+        prompts = [self.render(lane) for lane in request.lanes]
         for prompt in prompts:
             self._check_room(prompt, new_tokens=1)
         return Job(
@@ -159,9 +163,6 @@ class Engine:
                 "choose a model with a flow, or give one with --flow"
             )
         return LaneBatch(self.base, self._info.layer, steering, prompts)
-
-    def _render(self, lane: Lane) -> list[int]:
-        return render_prompt(lane.conversation, self._info.prompt_format, self.tokenizer)
 
     def _check_room(self, ids: list[int], *, new_tokens: int) -> None:
         if len(ids) + new_tokens > self._info.context_length:
