@@ -6,7 +6,6 @@ the released form.
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import tempfile
@@ -71,9 +70,10 @@ def read_flow(path: Path, architecture: Architecture, device: torch.device, dtyp
     state, encoder_state = _read_tensors(file)
     if config.disable_self_attn:
         state = {name: tensor for name, tensor in state.items() if not _UNUSED_SELF_ATTENTION.match(name)}
+    _check_blocks(state, config, file)  # before any number of them is built
     with torch.device("meta"):
         field = VelocityField(architecture, config)
-    _check_tensors(state, field, config, file)
+    _check_tensors(state, field, file)
     # Coordinates are float32 in every checkpoint: they are statistics, not weights of a product.
     cast = {
         name: tensor.to(device, torch.float32 if name.startswith("coordinates.") else dtype)
@@ -84,21 +84,23 @@ def read_flow(path: Path, architecture: Architecture, device: torch.device, dtyp
 
 
 def write_flow(folder: Path, name: str, config: FlowConfig, field: VelocityField) -> Path:
-    """Write `config.json` and `<name>.safetensors` into `folder`, each whole or not at all; returns the tensor file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `config.json` and `<name>.safetensors` into `folder`, both or neither; returns the tensor file.
+
+    Raises `CheckpointError` when they cannot be written; what the folder held before is then as it was.
+    """
     file = folder / f"{name}.safetensors"
     state = {key: tensor.detach().contiguous().cpu() for key, tensor in field.state_dict().items()}
-    for target, write in (
-        (file, lambda path: save_file(state, path)),
-        (folder / "config.json", lambda path: write_flow_config(path, config)),
-    ):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.")
-        os.close(handle)
-        try:
-            write(Path(temporary))
-            Path(temporary).replace(target)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+            config_file, tensor_file = Path(unfinished) / "config.json", Path(unfinished) / file.name
+            write_flow_config(config_file, config)
+            save_file(state, tensor_file)
+            tensor_file.chmod(config_file.stat().st_mode)  # safetensors writes for the owner alone
+            config_file.replace(folder / config_file.name)
+            tensor_file.replace(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} cannot be written ({error}); make room, or choose another folder") from None
     return file
 
 
@@ -119,18 +121,30 @@ def _read_tensors(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.
     except (SafetensorError, OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise CheckpointError(f"{file} is damaged or no flow checkpoint ({reason}); download it again") from None
-    if not isinstance(saved, dict) or not isinstance(saved.get("flow_fn"), dict):
+    if not isinstance(saved, dict) or not _is_state(saved.get("flow_fn")):
         raise CheckpointError(f"{file} holds no 'flow_fn' tensors; it is not a checkpoint of a FLAS training")
-    return saved["flow_fn"], saved.get("concept_enc")
+    encoder_state = saved.get("concept_enc")
+    if encoder_state is not None and not _is_state(encoder_state):
+        raise CheckpointError(f"{file} holds a 'concept_enc' that is no tensors; it is damaged, download it again")
+    return saved["flow_fn"], encoder_state
 
 
-def _check_tensors(state: dict[str, torch.Tensor], field: VelocityField, config: FlowConfig, file: Path) -> None:
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in value.items()
+    )
+
+
+def _check_blocks(state: dict[str, torch.Tensor], config: FlowConfig, file: Path) -> None:
     blocks = {int(match.group(1)) for name in state if (match := _BLOCK.match(name))}
-    if blocks != set(range(config.num_blocks)):
+    if len(blocks) != config.num_blocks or blocks != set(range(config.num_blocks)):
         raise CheckpointError(
             f"{file} holds blocks {sorted(blocks)} but its config.json says num_blocks {config.num_blocks}; "
             "correct the config, or download the flow again"
         )
+
+
+def _check_tensors(state: dict[str, torch.Tensor], field: VelocityField, file: Path) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in field.state_dict().items()}
     problems = [f"{name} is missing" for name in expected if name not in state]
     problems += [f"{name} is not expected" for name in state if name not in expected]
