@@ -163,13 +163,17 @@ class Worker:
                 self._serve_run(command)
 
     def _serve_load(self, command: _Load) -> None:
-        def report(progress: Progress) -> None:
+        def check_wanted() -> None:
             if command.cancelled.is_set():
                 raise Cancelled("the load was called off")
+
+        def report(progress: Progress) -> None:
+            check_wanted()
             self._events.append(Loading(progress=progress))
 
         self._engine = None  # free the old weights before the new ones are read
         try:
+            check_wanted()
             self._engine = self._load_engine(command.spec, progress=report)
         except FlasError as error:
             self._events.append(LoadFailed(error=error))
