@@ -87,6 +87,9 @@ _MOVE: tuple[Action, ...] = (
     _action(
         "Move", "next", "tab", "Tab", "Next", "The next field, or the other pane where one shows.", is_priority=True
     ),
+    _action("Move", "search", "slash", "/", "Find", "Text in both panes; capitals count when typed."),
+    _action("Move", "next-match", "n", "n", "Next match", "Around the end to the first.", "go_to_match(True)"),
+    _action("Move", "previous-match", "N", "N", "Match before", "Around to the last.", "go_to_match(False)"),
     _action("Move", "left", "h", "h", "Baseline pane", "Move there.", "focus_lane(0)"),
     _action("Move", "right", "l", "l", "Steered pane", "Move there.", "focus_lane(1)"),
 )

@@ -247,6 +247,26 @@ class CompareScreen(CompareView):
         event.stop()
         self.action_show_rail("concepts")
 
+    def action_search(self) -> None:
+        """Find text in the panes."""
+        self._controls.type_search()
+
+    def action_go_to_match(self, is_forward: bool) -> None:
+        """Go to another match of the search."""
+        self._deck.go_to_match(is_forward=is_forward)
+
+    @on(Controls.Searching)
+    def _search(self, event: Controls.Searching) -> None:
+        event.stop()
+        count = self._deck.search(event.term)
+        if event.is_done:
+            self._deck.focus_lane(self._deck.front)
+            self._deck.go_to_match(is_forward=True)
+        if event.term:
+            self._status.note(f"{count} found" if count else f"{event.term} is in neither pane")
+        else:
+            self._status.clear()
+
     def action_zoom(self) -> None:
         """One pane alone, or both."""
         self._deck.toggle_zoom()

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from flas_engine.errors import Cancelled
 from flas_tui.notices import notice_for
 from flas_tui.session import LANES, STEERED, LaneEnded, ModelChanged, NotKept, RunOver, Setup
 from flas_tui.summary import describe_lane, describe_machine, hints_for
@@ -139,7 +140,9 @@ class CompareView(Screen[None]):
         self._show_hints()
 
     def _show_model(self, model: ModelState) -> None:
-        if model.error is not None:
+        if isinstance(model.error, Cancelled):
+            self._status.note(str(model.error))
+        elif model.error is not None:
             self._status.error(str(model.error))
         elif model.info is not None:
             if notice := notice_for(model.info):

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Controls(Vertical):
-    """Concept, prompt and T; posts `Submitted` on Enter and `FlowTimeTyped` when a T was typed out."""
+    """Concept, prompt and T; posts `Submitted` on Enter, `FlowTimeTyped` for a typed T, `Searching` for a search.
+
+    The last row is lent to a field for typing T, or for a search in the panes, as long as that has the focus.
+    """
 
     class Submitted(Message):
         """Enter was pressed in the concept or the prompt."""
@@ -30,6 +33,14 @@ class Controls(Vertical):
             super().__init__()
             self.text = text
 
+    class Searching(Message):
+        """Text to be found in the panes; `is_done` once Enter was pressed."""
+
+        def __init__(self, term: str, *, is_done: bool) -> None:
+            super().__init__()
+            self.term = term
+            self.is_done = is_done
+
     def __init__(self, *, concept: str, prompt: str, flow_time: float, slider_range: tuple[float, float]) -> None:
         super().__init__(id="controls")
         self._first = {"concept": concept, "prompt": prompt}
@@ -37,6 +48,7 @@ class Controls(Vertical):
         self.prompt = LineInput(placeholder="what the model should answer", id="prompt")
         self.slider = FlowTimeSlider(flow_time, usual=slider_range, id="slider")
         self.typed = LineInput(placeholder="a flow time from -8 to 8, then Enter", id="typed-flow-time")
+        self.search = LineInput(placeholder="find in both panes; Enter goes to it, n and N to the others", id="search")
 
     def compose(self) -> ComposeResult:
         """Label and field, row by row."""
@@ -46,13 +58,14 @@ class Controls(Vertical):
                 yield Label(name)
                 yield field
         with Horizontal(classes="row"):
-            yield Label("T")
+            yield Label("T", id="last-label")
             yield self.slider
             yield self.typed
+            yield self.search
 
     def on_mount(self) -> None:
-        """Show the slider, not the field to type T in."""
-        self.typed.display = False
+        """Show the slider, not the fields that borrow its row."""
+        self.end_typing()
 
     def on_descendant_focus(self) -> None:
         """Light up the label of the row that has the focus."""
@@ -73,21 +86,39 @@ class Controls(Vertical):
 
     def type_flow_time(self) -> None:
         """Let T be typed in place of the slider."""
-        self.slider.display, self.typed.display = False, True
         self.typed.value = f"{self.slider.value:g}"
-        self.typed.focus()
+        self._lend_row(self.typed, "T")
+
+    def type_search(self) -> None:
+        """Let a search be typed in place of the slider."""
+        self._lend_row(self.search, "find")
+
+    def _lend_row(self, field: LineInput, label: str) -> None:
+        self.slider.display = False
+        field.display = True
+        self.query_one("#last-label", Label).update(label)
+        field.focus()
 
     def end_typing(self) -> None:
         """Bring the slider back."""
-        if self.typed.display:
-            self.slider.display, self.typed.display = True, False
+        self.slider.display = True
+        self.typed.display = self.search.display = False
+        self.query_one("#last-label", Label).update("T")
 
     @on(LineInput.Submitted)
     def _submit(self, event: Input.Submitted) -> None:
         event.stop()
-        self.post_message(self.FlowTimeTyped(event.value) if event.input is self.typed else self.Submitted())
+        if event.input is self.search:
+            self.post_message(self.Searching(event.value, is_done=True))
+        else:
+            self.post_message(self.FlowTimeTyped(event.value) if event.input is self.typed else self.Submitted())
+
+    @on(LineInput.Changed, "#search")
+    def _search(self, event: Input.Changed) -> None:
+        event.stop()
+        self.post_message(self.Searching(event.value, is_done=False))
 
     @on(LineInput.Blurred)
     def _leave(self, event: Input.Blurred) -> None:
-        if event.input is self.typed:
+        if event.input in {self.typed, self.search}:
             self.end_typing()

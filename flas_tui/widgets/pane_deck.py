@@ -122,6 +122,17 @@ class PaneDeck(Container):
             pane.view.set_mark_visible(self._shows_difference)
         return self._shows_difference
 
+    def search(self, term: str) -> int:
+        """Highlight `term` in both panes; returns how often it is there."""
+        return sum(pane.view.search(term) for pane in self.panes)
+
+    def go_to_match(self, *, is_forward: bool) -> None:
+        """Go to the next match in the front pane, or the one before; where it has none, in the other."""
+        for lane in (self.front, BASELINE + STEERED - self.front):
+            view = self.panes[lane].view
+            if view.next_match() if is_forward else view.previous_match():
+                return
+
     def _arrange(self) -> None:
         for lane, pane in zip(LANES, self.panes, strict=True):
             pane.display = not self.is_single or lane == self._front

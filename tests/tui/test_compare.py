@@ -11,6 +11,7 @@ from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
 
 from flas_engine.errors import ModelError, RequestError
 from flas_engine.events import FinishReason
+from flas_engine.progress import Progress
 from flas_engine.worker import RunEnded
 from flas_tui.options import AppOptions
 from flas_tui.session import BASELINE, STEERED
@@ -415,3 +416,37 @@ async def test_the_slider_is_where_the_settings_say() -> None:
     async with app_on(settings=Settings(flow_time_range=(-2.0, 2.0))) as screen:
         await screen.press("escape", "T", "home")
         assert screen.compare.query_one(FlowTimeSlider).value == -2.0
+
+
+async def test_text_is_found_in_both_panes_and_escape_brings_the_slider_back() -> None:
+    engine = ScriptedEngine(answers={BASELINE: ["the sea"], STEERED: ["the sea, the Sea"]})
+    async with app_on(engine) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        await screen.press("slash", *"sea")
+        await screen.until(lambda: "3 found" in screen.status())
+        assert not screen.compare.query_one(FlowTimeSlider).display
+        await screen.press("enter")
+        await screen.until(lambda: screen.compare.query_one(FlowTimeSlider).display)
+        assert screen.app.focused is screen.compare._deck.panes[STEERED].view
+        await screen.press("slash", "ctrl+u", *"Sea")
+        await screen.until(lambda: "1 found" in screen.status())
+        await screen.press("escape")
+        await screen.until(lambda: screen.compare.query_one(FlowTimeSlider).display)
+
+
+async def test_a_load_that_is_called_off_is_no_error() -> None:
+    is_asked, network = threading.Event(), threading.Event()
+
+    def load(_: LoadSpec, *, progress: ReportProgress) -> ScriptedEngine:
+        while True:
+            is_asked.set()
+            progress(Progress(activity="downloading"))
+            network.wait(0.01)
+
+    async with app_on(load=load) as screen:
+        await screen.until(is_asked.is_set)
+        await screen.press("escape", "space")
+        await screen.until(lambda: screen.app.workbench.session.model.phase == "failed")
+        assert "called off" in screen.status()
+        assert "✗" not in screen.status()
