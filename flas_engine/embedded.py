@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from flas_engine.capacity import require_disk
 from flas_engine.errors import DownloadError, ModelError
 from flas_engine.folder_seal import is_sound, seal
+from flas_engine.gguf_conversion import convert_apart
 from flas_engine.paths import cache_dir, data_dir
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.watched import locked, run_watched
@@ -97,15 +98,13 @@ def _convert_once(entry: CatalogEntry, data: EmbeddedData, watch: Watch) -> Path
 
 
 def _convert(entry: CatalogEntry, data: EmbeddedData, target: Path, watch: Watch) -> None:
-    from flas_engine.gguf_conversion import convert_gguf
-
     prefix = f"{target.name}.partial-"
     for leftover in target.parent.glob(f"{prefix}*"):  # ours alone to remove: we hold the lock
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix, ignore_cleanup_errors=True) as name:
         partial = Path(name) / target.name
         partial.mkdir()
-        convert_gguf(_whole_file(data, Path(name), watch), partial, watch.report)
+        convert_apart(_whole_file(data, Path(name), watch), partial, watch)
         watch.report(Progress(activity=f"checking {entry.name}"))
         seal(partial, _origin(data))
         with watch.still_wanted():

@@ -2,26 +2,78 @@
 
 transformers unpacks the blocks; here is what it leaves to its caller, and what it gets wrong. Knows nothing of where
 the file comes from and where the folder belongs.
+
+The work is done in a process of its own (`convert_apart`): it parses for many seconds without a pause, which would
+freeze an app in the same process, and torch's threads cannot be left behind when that one ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.errors import FlasError, ModelError
 from flas_engine.progress import Progress
+from flas_engine.watched import POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from flas_engine.progress import ReportProgress
-
-log = logging.getLogger(__name__)
+    from flas_engine.watched import Watch
 
 _SMOLLM_PRE_TOKENIZER = "smollm"
+
+
+def convert_apart(source: Path, target: Path, watch: Watch) -> None:
+    """Do `convert_gguf` in a process of its own, which ends at once when `watch` is called off or this one dies."""
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "flas_engine.gguf_conversion", str(source), str(target)]
+    environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+        try:
+            for line in _lines(process, watch):
+                _take(json.loads(line), watch)
+        finally:
+            process.kill()
+    if not (target / "config.json").exists():
+        raise ModelError(f"converting {source.name} ended early; is memory short? close other programs and try again")
+
+
+def _lines(process: subprocess.Popen[bytes], watch: Watch) -> Iterator[bytes]:
+    """Give out what the process prints, a line at a time, and look up several times a second."""
+    assert process.stdout is not None
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            watch.check()
+            if not selector.select(timeout=POLL_SECONDS):
+                continue
+            block = os.read(process.stdout.fileno(), 65536)
+            if not block:
+                return
+            *lines, pending = (pending + block).split(b"\n")
+            yield from lines
+
+
+def _take(message: dict[str, Any], watch: Watch) -> None:
+    if "progress" in message:
+        watch.report(Progress(**message["progress"]))
+    elif "errno" in message:
+        raise OSError(message["errno"], message["strerror"])
+    else:
+        raise ModelError(message["error"])
 
 
 def convert_gguf(source: Path, target: Path, report: ReportProgress) -> None:
@@ -42,7 +94,7 @@ def convert_gguf(source: Path, target: Path, report: ReportProgress) -> None:
     name = source.name
     report(Progress(activity=f"reading {name}"))
     try:
-        with _bars_reported_to(report):
+        with _counted_by(report):
             model = AutoModelForCausalLM.from_pretrained(
                 source.parent, gguf_file=name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
             )
@@ -55,15 +107,13 @@ def convert_gguf(source: Path, target: Path, report: ReportProgress) -> None:
     except FlasError:
         raise
     except Exception as error:  # a damaged file fails anywhere in the readers, with whatever error that brings
-        log.exception("%s could not be read", source)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{source} is no readable GGUF model ({reason}); fetch the file again") from None
     if pre_tokenizer == _SMOLLM_PRE_TOKENIZER:
         _split_digits_first(tokenizer)
     report(Progress(activity=f"writing {target.name}"))
     _forget_quantisation(model)
-    with _bars_reported_to(report):
-        model.save_pretrained(target)
+    model.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
@@ -95,27 +145,44 @@ def _read_field(reader: Any, name: str) -> object:
 
 
 @contextlib.contextmanager
-def _bars_reported_to(report: ReportProgress) -> Iterator[None]:
-    """Keep transformers from drawing bars on stderr, over whatever is shown there.
-
-    The one that tells how far it is becomes a report; the others stay away.
-    """
+def _counted_by(report: ReportProgress) -> Iterator[None]:
+    """Within, report each tensor that transformers unpacks; it would draw a bar of its own."""
     import transformers.modeling_gguf_pytorch_utils as reading
-    from transformers.utils import logging
 
-    def watched(tensors: Iterable[Any], **_: object) -> Iterator[Any]:
+    def counted(tensors: Iterable[Any], **_: object) -> Iterator[Any]:
         listed = list(tensors)
         for done, tensor in enumerate(listed):
             report(Progress(activity="unpacking the weights", done=done, total=len(listed)))
             yield tensor
 
-    had_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     original = reading.__dict__["tqdm"]
-    reading.__dict__["tqdm"] = watched
+    reading.__dict__["tqdm"] = counted
     try:
         yield
     finally:
         reading.__dict__["tqdm"] = original
-        if had_bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _main(source: str, target: str) -> None:
+    """Convert for the process that started this one: a JSON object a line on stdout, gone as soon as it is gone."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        convert_gguf(Path(source), Path(target), lambda progress: _send({"progress": asdict(progress)}))
+    except FlasError as error:
+        _send({"error": str(error)})
+    except OSError as error:
+        _send({"errno": error.errno, "strerror": error.strerror})
+
+
+def _send(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _leave_with_parent() -> None:
+    sys.stdin.buffer.read()  # ends when the other process closes its end, however it dies
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
