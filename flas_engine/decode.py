@@ -51,6 +51,7 @@ class LaneBatch:
         self._lower = self._make_cache(self._cut, len(self._unique))
         self._upper = self._make_cache(base.architecture.num_layers - self._cut, len(prompts))
         self._history: torch.Tensor | None = None  # [B, S, D]: activations at l, for lanes that leave T = 0
+        self._still_since = [0] * len(prompts)  # where a lane at T = 0 came to it; what it read before has been steered
 
     @property
     def num_bytes(self) -> int:
@@ -104,9 +105,12 @@ class LaneBatch:
     def set_flow_time(self, lane: int, flow_time: float) -> None:
         """Let the lane at row `lane` go on under another flow time."""
         assert self._steering is not None
-        was_baseline = self._steering.flow_times[lane] == 0.0
+        was_baseline, length = self._steering.flow_times[lane] == 0.0, self._lengths[lane]
         if was_baseline and flow_time != 0.0 and self._history is not None:
-            self._steering.adopt(lane, self._history[lane, : self._lengths[lane]])
+            still = slice(self._still_since[lane], length)
+            self._steering.adopt(lane, self._history[lane, still], still)
+        elif not was_baseline and flow_time == 0.0:
+            self._still_since[lane] = length
         self._steering.set_flow_time(lane, flow_time)
 
     def keep(self, rows: list[int]) -> None:
@@ -116,6 +120,7 @@ class LaneBatch:
         self._upper.select(index)
         self._history = self._history[index] if self._history is not None else None
         self._lengths = [self._lengths[row] for row in rows]
+        self._still_since = [self._still_since[row] for row in rows]
         if self._steering is not None:
             self._steering.keep(rows)
 
@@ -244,7 +249,8 @@ def decode(job: Job, control: RunControl) -> Iterator[Event]:
     position = 0
     while live:
         tokens_B, logprobs_B = choose(logits_BV, job.request.sampling, job.request.seed, position, seen_BV)
-        chosen = torch.stack([tokens_B.double(), logprobs_B.double()]).tolist()  # the pass's one synchronisation
+        # The pass's one synchronisation; ids are exact in float32 up to 2**24, and MPS has no float64.
+        chosen = torch.stack([tokens_B.float(), logprobs_B]).tolist()
         for answer, token_id, logprob in zip(live, *chosen, strict=True):
             yield answer.take(int(token_id), logprob, job.end_ids)
         seconds = time.perf_counter() - read

@@ -98,7 +98,7 @@ class Steering:
         """Go on with `lanes` only, in that order."""
         if self._cache is not None:
             rows = [row for lane in lanes for row in self._rows_of(lane)]
-            self._cache.select(torch.tensor(rows, device=self._device))
+            self._cache.select(self._index(rows))
         self._mixes = [self._mixes[lane] for lane in lanes]
         self._flow_times = [self._flow_times[lane] for lane in lanes]
         self._plan = self._make_plan()
@@ -111,20 +111,20 @@ class Steering:
         carried = self._carry(h_BLD if plan.lanes is None else h_BLD[plan.lanes], window, plan).to(h_BLD.dtype)
         return carried if plan.lanes is None else h_BLD.index_copy(0, plan.lanes, carried)
 
-    def adopt(self, lane: int, h_SD: torch.Tensor) -> None:
-        """Fill a lane's trajectories for positions 0..S-1, read at T = 0, where they stand still at h and t = 0."""
+    def adopt(self, lane: int, h_LD: torch.Tensor, slots: slice) -> None:
+        """Fill a lane's trajectories for positions `slots`, read at T = 0, where they stand still at h and t = 0."""
         assert self._cache is not None
-        if not self._mixes[lane] or not len(h_SD):
+        if not self._mixes[lane] or not len(h_LD):
             return
-        field, rows = self._field, torch.tensor(list(self._rows_of(lane)), device=self._device)
-        positions, slots = torch.arange(len(h_SD), device=self._device)[None], slice(0, len(h_SD))
+        field, rows = self._field, self._index(list(self._rows_of(lane)))
+        positions = torch.arange(slots.start, slots.stop, device=self._device)[None]
         window = make_window(field.architecture, positions, slots, slots.stop, field.dtype)
         conditions = batch_conditions([concept for concept, _ in self._mixes[lane]])
-        z_RSD = field.enter(h_SD).expand(len(rows), -1, -1)
+        z_RLD = field.enter(h_LD).expand(len(rows), -1, -1)
         still = field.time_embed(torch.zeros(len(rows), device=self._device))
         self.reserve(slots.stop)
         for evaluation in range(len(self._times)):
-            field(z_RSD, still, conditions, window, self._cache, evaluation, rows)
+            field(z_RLD, still, conditions, window, self._cache, evaluation, rows)
 
     def _carry(self, h_MLD: torch.Tensor, window: Window, plan: _Plan) -> torch.Tensor:
         field, rows = self._field, _select(window, plan.row_lanes)
@@ -178,11 +178,8 @@ class Steering:
             cache_rows=None if len(pairs) == num_rows else self._index([row for _, _, row in pairs]),
         )
 
-    def _column(self, values: list[float]) -> torch.Tensor:
-        return torch.tensor(values, device=self._device)[:, None, None]
-
     def _index(self, values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, device=self._device)
+        return torch.tensor(values, device=self._device, dtype=torch.long)  # said, because there may be no values
 
 
 def _select(window: Window, lanes: torch.Tensor) -> Window:
