@@ -84,6 +84,8 @@ def convert_gguf(source: Path, target: Path, report: ReportProgress) -> None:
     stand (twelve of twelve; of the unrounded weights eleven). Raises `ModelError` when the file cannot be read, and
     whatever `report` raises.
     """
+    name = source.name
+    report(Progress(activity=f"reading {name}"))
     try:
         from gguf import GGUFReader
     except ImportError:
@@ -91,8 +93,6 @@ def convert_gguf(source: Path, target: Path, report: ReportProgress) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    name = source.name
-    report(Progress(activity=f"reading {name}"))
     try:
         with _counted_by(report):
             model = AutoModelForCausalLM.from_pretrained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -54,53 +55,70 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyPackage:
     return make_package(tmp_path / "site", "tiny_model")
 
 
-def test_the_conversion_holds_the_unpacked_values_rounded_to_bfloat16(package: TinyPackage) -> None:
-    tensors = load_file(ensure_embedded(package.entry) / "model.safetensors")
+@pytest.fixture(scope="module")
+def tiny_conversion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a converted tiny model in `cache` and its package in `site`; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    package = make_package(folder / "site", "tiny_model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLAS_CACHE_DIR", str(folder / "cache"))
+        patch.syspath_prepend(str(folder / "site"))
+        ensure_embedded(package.entry)
+    return folder
+
+
+@pytest.fixture
+def converted(package: TinyPackage, tiny_conversion: Path, tmp_path: Path) -> TinyPackage:
+    """The tiny model, in a cache that has it."""
+    shutil.copytree(tiny_conversion / "cache", tmp_path / "cache")
+    return package
+
+
+def test_the_conversion_holds_the_unpacked_values_rounded_to_bfloat16(converted: TinyPackage) -> None:
+    tensors = load_file(ensure_embedded(converted.entry) / "model.safetensors")
     for ours, theirs in [
         ("model.embed_tokens.weight", "token_embd.weight"),
         ("model.layers.0.mlp.gate_proj.weight", "blk.0.ffn_gate.weight"),
         ("model.layers.0.self_attn.v_proj.weight", "blk.0.attn_v.weight"),
         ("model.norm.weight", "output_norm.weight"),
     ]:
-        assert torch.equal(tensors[ours], torch.from_numpy(package.unpacked[theirs]).bfloat16())
+        assert torch.equal(tensors[ours], torch.from_numpy(converted.unpacked[theirs]).bfloat16())
     assert "lm_head.weight" not in tensors
 
 
-def test_the_converted_folder_loads_in_transformers_as_it_stands(package: TinyPackage) -> None:
-    folder = ensure_embedded(package.entry)
+def test_the_converted_folder_loads_in_transformers_as_it_stands(converted: TinyPackage) -> None:
+    folder = ensure_embedded(converted.entry)
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
-def test_digits_are_split_off_before_spaces_as_smollm_was_trained(package: TinyPackage) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(ensure_embedded(package.entry))
+def test_digits_are_split_off_before_spaces_as_smollm_was_trained(converted: TinyPackage) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ensure_embedded(converted.entry))
     assert tokenizer.convert_ids_to_tokens(tokenizer("a  12").input_ids) == ["a", "ĠĠ", "1", "2"]
 
 
-def test_progress_counts_the_tensors(package: TinyPackage) -> None:
+def test_a_conversion_reports_its_progress_and_draws_nothing(
+    package: TinyPackage, capfd: pytest.CaptureFixture[str]
+) -> None:
     seen: list[Progress] = []
     ensure_embedded(package.entry, seen.append)
     assert seen[0].activity == "preparing tiny_model, once"
-    assert {report.total for report in seen if report.activity == "unpacking the weights"} <= {len(package.unpacked)}
-
-
-def test_nothing_is_drawn_on_stderr_while_converting(package: TinyPackage, capfd: pytest.CaptureFixture[str]) -> None:
-    ensure_embedded(package.entry)
+    assert any(report.activity == "reading tiny.gguf" for report in seen)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_sound_conversion_is_not_made_again(package: TinyPackage) -> None:
-    before = (ensure_embedded(package.entry) / "model.safetensors").stat()
-    after = (ensure_embedded(package.entry) / "model.safetensors").stat()
+def test_a_sound_conversion_is_not_made_again(converted: TinyPackage) -> None:
+    before = (ensure_embedded(converted.entry) / "model.safetensors").stat()
+    after = (ensure_embedded(converted.entry) / "model.safetensors").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_conversion_outlives_its_package(package: TinyPackage) -> None:
-    folder = ensure_embedded(package.entry)
-    package.file.unlink()
-    assert not is_package_installed(package.entry)
-    assert ensure_embedded(package.entry) == folder
+def test_a_conversion_outlives_its_package(converted: TinyPackage) -> None:
+    folder = ensure_embedded(converted.entry)
+    converted.file.unlink()
+    assert not is_package_installed(converted.entry)
+    assert ensure_embedded(converted.entry) == folder
 
 
 def _truncate(path: Path) -> None:
@@ -115,13 +133,18 @@ def _garble(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "flas-seal.json"])
 @pytest.mark.parametrize("damage", [Path.unlink, _truncate, _garble])
-def test_a_broken_conversion_is_made_again(package: TinyPackage, name: str, damage: Callable[[Path], None]) -> None:
-    folder = ensure_embedded(package.entry)
-    whole = (folder / "model.safetensors").read_bytes()
-    damage(folder / name)
-    assert not is_converted(package.entry)
-    assert (ensure_embedded(package.entry) / "model.safetensors").read_bytes() == whole
-    assert is_converted(package.entry)
+def test_damage_to_any_file_is_noticed(converted: TinyPackage, name: str, damage: Callable[[Path], None]) -> None:
+    assert is_converted(converted.entry)
+    damage(embedded_dir(converted.entry) / name)
+    assert not is_converted(converted.entry)
+
+
+def test_a_broken_conversion_is_made_again_whole(converted: TinyPackage) -> None:
+    weights = embedded_dir(converted.entry) / "model.safetensors"
+    whole = weights.read_bytes()
+    _garble(weights)
+    assert (ensure_embedded(converted.entry) / "model.safetensors").read_bytes() == whole
+    assert is_converted(converted.entry)
 
 
 def test_what_a_killed_conversion_left_is_removed(package: TinyPackage) -> None:
