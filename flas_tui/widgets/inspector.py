@@ -16,8 +16,6 @@ from flas_tui.safe_text import visible_line
 from flas_tui.session import LANES, command_line
 
 if TYPE_CHECKING:
-    from textual.app import ComposeResult
-
     from flas_tui.session import Comparison, LaneText, Session
 
 FINISH_WORDS = {
@@ -26,6 +24,7 @@ FINISH_WORDS = {
     FinishReason.LENGTH: "length limit",
     FinishReason.CANCELLED: "stopped",
 }
+BOXES = (("lanes", "lanes"), ("model", "model"), ("command", "reproduce"))
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_CELLS = 28
 MOST_SURPRISING = 6.0
@@ -64,15 +63,10 @@ def finish_reason(lane: LaneText, *, is_live: bool) -> str:
 class Inspector(VerticalScroll):
     """Three boxes: lanes, model, command."""
 
-    def compose(self) -> ComposeResult:
-        """Boxes that `show` fills."""
-        for name, title in (("lanes", "lanes"), ("model", "model"), ("command", "reproduce")):
-            box = Static("", id=f"inspect-{name}", classes="box", markup=False)
-            box.border_title = Content(title)
-            yield box
-
     def show(self, session: Session) -> None:
-        """Draw the present state."""
+        """Draw the present state; the boxes are made when first shown, so that narrow terminals start sooner."""
+        if not self.children:
+            self.mount(*(_box(name, title) for name, title in BOXES))
         run = session.comparison
         self._fill(
             "lanes",
@@ -86,6 +80,12 @@ class Inspector(VerticalScroll):
 
     def _fill(self, name: str, lines: list[str]) -> None:
         self.query_one(f"#inspect-{name}", Static).update(Content("\n".join(lines)))
+
+
+def _box(name: str, title: str) -> Static:
+    box = Static("", id=f"inspect-{name}", classes="box", markup=False)
+    box.border_title = Content(title)
+    return box
 
 
 def _describe_lanes(run: Comparison) -> list[str]:
