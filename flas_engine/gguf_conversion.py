@@ -10,6 +10,7 @@ freeze an app in the same process, and torch's threads cannot be left behind whe
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -170,8 +171,12 @@ def _main(source: str, target: str) -> None:
         convert_gguf(Path(source), Path(target), lambda progress: _send({"progress": asdict(progress)}))
     except FlasError as error:
         _send({"error": str(error)})
-    except OSError as error:
-        _send({"errno": error.errno, "strerror": error.strerror})
+    except Exception as error:  # what writes safetensors has an error of its own for a full disk
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error):
+            _send({"errno": errno.ENOSPC, "strerror": full})
+        else:
+            _send({"error": f"converting {Path(source).name} failed ({type(error).__name__}: {error})"})
 
 
 def _send(message: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from flas_engine.catalog import DEMO, DEMO_GEMMA
 from flas_engine.embedded import embedded_dir, ensure_embedded, is_converted, is_package_installed, terms_notice
 from flas_engine.errors import Cancelled, DownloadError, ModelError
+from flas_engine.gguf_conversion import convert_apart
+from flas_engine.watched import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,6 +220,14 @@ def test_too_small_a_disk_is_refused_with_the_numbers(
     with pytest.raises(DownloadError, match=r"converting tiny_model needs 0\.2 GB on disk and .* has 0\.1 GB free"):
         ensure_embedded(replace(package.entry, base_bytes=200_000_000))
     assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_is_full_while_the_model_is_written_is_said(package: TinyPackage, small_disk: Path) -> None:
+    target = small_disk / "target"
+    target.mkdir()
+    subprocess.run(["dd", "if=/dev/zero", f"of={small_disk / 'filler'}", "bs=64k"], capture_output=True)
+    with pytest.raises(OSError, match="No space left on device"):
+        convert_apart(package.file, target, Watch())
 
 
 def test_the_gemma_terms_are_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
