@@ -29,6 +29,7 @@ DARK = Theme(
     variables={
         "baseline": "#82aaff",
         "steered": "#ffb86c",
+        "ink": "#12151c",
         "quiet": "#8b95a7",
         "line": "#3a4356",
         "field": "#1c212c",
@@ -57,6 +58,7 @@ LIGHT = Theme(
     variables={
         "baseline": "#2459b8",
         "steered": "#a84f00",
+        "ink": "#fbfaf7",
         "quiet": "#646b78",
         "line": "#c3beb2",
         "field": "#f0ede6",
@@ -86,6 +88,7 @@ ANSI = Theme(
     variables={
         "baseline": "ansi_bright_blue",
         "steered": "ansi_yellow",
+        "ink": "ansi_black",
         "quiet": "ansi_default",
         "line": "ansi_bright_black",
         "field": "ansi_default",
@@ -111,7 +114,7 @@ ANSI = Theme(
     },
 )
 THEMES = (DARK, LIGHT, ANSI)
-THEME_DEFAULTS = {name: DARK.variables[name] for name in ("baseline", "steered", "quiet", "line", "field")}
+THEME_DEFAULTS = {name: DARK.variables[name] for name in ("baseline", "steered", "ink", "quiet", "line", "field")}
 """For Textual's own themes, which have no such names."""
 
 
