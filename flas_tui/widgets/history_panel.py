@@ -40,9 +40,9 @@ Tab = Literal["concepts", "history"]
 def describe_age(moment: datetime, now: datetime) -> str:
     """Return how long ago `moment` was, in one short word."""
     seconds = (now - moment).total_seconds()
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= size:
-            return f"{seconds // size:.0f} {unit}"
+            return f"{seconds // size:.0f}{unit}"
     return "now"
 
 

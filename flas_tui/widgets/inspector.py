@@ -121,7 +121,7 @@ def _describe_model(session: Session) -> list[str]:
         return ["not loaded yet"]
     flow = f"layer {info.layer} of {info.num_layers}, {info.num_steps} steps" if info.flow_id else "none: baseline only"
     return [
-        f"{'base':<10}{visible_line(info.base_id)}",
+        f"{'base':<10}{visible_line(info.base_id.rpartition('/')[2])}",
         f"{'flow':<10}{visible_line(info.flow_id or '')}"[:40] if info.flow_id else f"{'flow':<10}none",
         f"{'moves':<10}{flow}",
         f"{'on':<10}{info.device}, {info.dtype}",
