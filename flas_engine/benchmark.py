@@ -276,11 +276,13 @@ def _pass_bytes(engine: Engine, row: str) -> int:
 
 def _peak_bytes(engine: Engine) -> int:
     if engine.base.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(engine.base.device))
+        allocated: int = torch.cuda.max_memory_allocated(engine.base.device)
+        return allocated
     import resource
 
     unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * unit
 
 
 def _describe_machine(device: torch.device) -> str:

@@ -22,7 +22,7 @@ class RunControl:
             self._flow_times[lane] = flow_time
 
     def cancel(self) -> None:
-        """End every lane before its next token."""
+        """End every lane; at most the token that is being computed is still given."""
         self._cancelled.set()
 
     @property

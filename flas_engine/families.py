@@ -74,6 +74,9 @@ FAMILIES = (
     ),
 )
 
+_LENGTH_DEPENDENT = ("dynamic", "longrope")
+"""Rotary schemes whose frequencies change with the length of the text, so that what is cached would no longer fit."""
+
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": F.silu,
     "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -177,9 +180,9 @@ def _read_rotary(config: PretrainedConfig, head_dim: int, layer_type: str | None
     if kind == "default":
         exponents = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
         return RotarySpec(inverse_frequencies=1.0 / parameters["rope_theta"] ** exponents, scaling=1.0)
-    if kind in ("dynamic", "longrope"):  # these change their frequencies with the length of the text
-        raise ModelError(f"rotary scaling {kind!r} is not supported; use a base model without it")
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+    if kind in _LENGTH_DEPENDENT or kind not in ROPE_INIT_FUNCTIONS:
+        raise ModelError(f"rotary scaling {kind!r} is not supported; use a base model without it")
     frequencies, scaling = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"), layer_type=layer_type)
     return RotarySpec(inverse_frequencies=frequencies.float(), scaling=scaling)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from platformdirs import user_cache_path, user_config_path, user_data_path
+from platformdirs import user_cache_path, user_config_path, user_data_path, user_log_path, user_state_path
 
 APP_NAME = "flas-tui"
 
@@ -28,6 +28,16 @@ def config_dir() -> Path:
 def data_dir() -> Path:
     """Return the folder of what the user made; `FLAS_DATA_DIR` overrides it."""
     return _override("FLAS_DATA_DIR") or user_data_path(APP_NAME, appauthor=False)
+
+
+def state_dir() -> Path:
+    """Return the folder of what is nice to have again: what was typed into chat."""
+    return user_state_path(APP_NAME, appauthor=False)
+
+
+def log_dir() -> Path:
+    """Return the folder of logs."""
+    return user_log_path(APP_NAME, appauthor=False)
 
 
 def assets_dir() -> Path:

@@ -16,6 +16,9 @@ from flas_engine.errors import RequestError
 FLOW_TIME_LIMIT = 8.0
 """|T| beyond this is refused: the field is trained on T in [0.5, 2] and means nothing so far outside."""
 
+LEAST_TEMPERATURE = 1e-3
+"""Below it sampling is greedy in all but name."""
+
 MAX_SEED = 2**63 - 1
 
 Role = Literal["system", "user", "assistant"]
@@ -79,6 +82,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0.0, 100.0, "0 is greedy, 0.7 to 1 is usual")
+        if 0.0 < self.temperature < LEAST_TEMPERATURE:  # logits over it would overflow float32
+            raise RequestError(f"temperature {self.temperature:g} is too small to sample with; use 0, which is greedy")
         _check("top-k", self.top_k, 0, math.inf, "0 turns it off")
         _check("top-p", self.top_p, 0.0, 1.0, "1 turns it off", exclude_low=True)
         _check("min-p", self.min_p, 0.0, 1.0, "0 turns it off")

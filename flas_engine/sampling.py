@@ -94,11 +94,11 @@ def _key(salt: int, seed: int, position: int) -> int:
 
 def _mix(x: torch.Tensor) -> torch.Tensor:
     """Mix the bits of int32 `x`; products wrap, shifts are masked to be logical (constants: lowbias32, C. Wellons)."""
-    x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * _signed(0x7FEB352D)
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _signed(0x846CA68B)
-    return x ^ ((x >> 16) & 0xFFFF)
+    x = x ^ (x >> 16).bitwise_and_(0xFFFF)
+    x.mul_(_signed(0x7FEB352D))
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF))
+    x.mul_(_signed(0x846CA68B))
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
 
 
 def _mix_int(x: int) -> int:

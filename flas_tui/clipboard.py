@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from platformdirs import user_cache_path
-
 from flas_engine.errors import FlasError
+from flas_engine.paths import cache_dir
 from flas_tui.safe_text import pasteable_text
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def _load_into_tmux(text: str) -> bool:
 
 def _write_file(text: str) -> Path:
     """Write the text where only its owner can read it."""
-    for folder in (user_cache_path("flas-tui", appauthor=False), Path(tempfile.gettempdir())):
+    for folder in (cache_dir(), Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix="copied-", suffix=".txt", dir=folder)

@@ -84,15 +84,14 @@ def memory() -> Iterator[Check]:
 def folders() -> Iterator[Check]:
     """Check that the folders we write to can be written, and have room."""
     from huggingface_hub.constants import HF_HUB_CACHE
-    from platformdirs import user_log_path
 
-    from flas_engine.paths import cache_dir, config_dir, data_dir
+    from flas_engine.paths import cache_dir, config_dir, data_dir, log_dir
 
     yield from _folder("hugging face cache", _path(HF_HUB_CACHE), "HF_HOME", needs_room=True)
     yield from _folder("converted models", cache_dir(), "FLAS_CACHE_DIR", needs_room=True)
     yield from _folder("settings", config_dir(), "FLAS_CONFIG_DIR")
     yield from _folder("history", data_dir(), "FLAS_DATA_DIR")
-    yield from _folder("log", user_log_path("flas-tui", appauthor=False), "XDG_STATE_HOME")
+    yield from _folder("log", log_dir(), "XDG_STATE_HOME")
 
 
 def _path(text: str) -> Path:

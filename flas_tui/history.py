@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from platformdirs import user_data_path
-
 from flas_engine.errors import FlasError
+from flas_engine.paths import data_dir
 from flas_tui.run_record import RunRecord, lanes_from_json, lanes_to_json, request_from_json, request_to_json
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class ConceptUse:
 
 def default_history_path() -> Path:
     """Where this user's history lies on this system."""
-    return user_data_path("flas-tui", appauthor=False) / "history.db"
+    return data_dir() / "history.db"
 
 
 class History:

@@ -8,8 +8,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from platformdirs import user_log_path
-
+from flas_engine.paths import log_dir
 from flas_tui.secrets import redact
 
 MAX_LOG_BYTES = 1_000_000
@@ -37,7 +36,8 @@ def start_logging() -> Path:
 def _open_log() -> tuple[Path, logging.Handler]:
     """Open the usual log file, or one among the temporary files where the usual folder cannot be written."""
     try:
-        folder = user_log_path("flas-tui", appauthor=False, ensure_exists=True)
+        folder = log_dir()
+        folder.mkdir(parents=True, exist_ok=True)
         return folder / "flas-tui.log", _rotating(folder / "flas-tui.log")
     except OSError:
         path = Path(tempfile.mkdtemp(prefix="flas-tui-")) / "flas-tui.log"

@@ -15,11 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomlkit
-import tomlkit.exceptions
-from platformdirs import user_config_path
-
 from flas_engine.errors import FlasError
+from flas_engine.paths import config_dir
 from flas_engine.request import FLOW_TIME_LIMIT
 
 if TYPE_CHECKING:
@@ -61,7 +58,7 @@ class _Setting:
 
 def default_settings_path() -> Path:
     """Where this user's settings lie on this system."""
-    return user_config_path("flas-tui", appauthor=False) / "settings.toml"
+    return config_dir() / "settings.toml"
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -80,6 +77,9 @@ def load_settings(path: Path | None = None) -> Settings:
 
 def save_setting(key: str, value: Any, path: Path | None = None) -> None:
     """Set `key` in the file, or take it out when `value` is None; the rest of the file stays as it is written."""
+    import tomlkit  # only to write; the start of the app reads with tomllib
+    import tomlkit.exceptions
+
     path = path or default_settings_path()
     if value is not None:
         _check(path, key, value)

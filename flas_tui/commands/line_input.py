@@ -58,10 +58,11 @@ def _kept_history() -> Iterator[None]:
 
 def _history_file() -> Path | None:
     """Return the history's file, there and private; None when the folder cannot be written."""
-    from platformdirs import user_state_path
+    from flas_engine.paths import state_dir
 
     try:
-        path = user_state_path("flas-tui", appauthor=False, ensure_exists=True) / "chat_history"
+        path = state_dir() / "chat_history"
+        path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     except OSError:
         return None

@@ -113,7 +113,9 @@ def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
         find_family("gpt2")
 
 
-def test_rotary_schemes_that_change_with_length_are_refused() -> None:
-    scheme = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
-    with pytest.raises(ModelError, match="'dynamic' is not supported"):
-        read_architecture(tiny_config("llama", rope_parameters=scheme))
+@pytest.mark.parametrize("kind", ["dynamic", "longrope", "spiral"])
+def test_rotary_schemes_that_change_with_length_or_are_unknown_are_refused(kind: str) -> None:
+    config = tiny_config("llama")
+    config.rope_parameters = {"rope_type": kind, "rope_theta": 10_000.0, "factor": 2.0}
+    with pytest.raises(ModelError, match=f"'{kind}' is not supported"):
+        read_architecture(config)

@@ -26,7 +26,7 @@ PROMPTS = [
 PIRATE = "talk like a pirate"
 NUM_TOKENS = 64
 LOGPROB_ROUNDING = 1e-3
-EXPECTED = Path(__file__).parent.parent.parent.parent / "shared" / "demo-flow" / "expected.json"
+EXPECTED = Path(__file__).parent.parent / "golden" / "demo" / "expected.json"
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +61,12 @@ def test_a_baseline_lane_equals_transformers_greedy_generate(name: str, request:
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=NUM_TOKENS, do_sample=False
             )
         assert list(ours.token_ids) == theirs[0, ids.shape[1] :].tolist()
-        alone = engine.generate(greedy([lane(prompt)]))[0]
-        assert alone.token_ids == ours.token_ids
-        assert alone.text == ours.text
+    alone = engine.generate(greedy([lane(PROMPTS[0])]))[0]
+    assert alone.token_ids == together[0].token_ids
+    assert alone.text == together[0].text
 
 
 def test_the_twelve_expected_texts_come_out(demo: Engine) -> None:
-    if not EXPECTED.exists():
-        pytest.skip(f"{EXPECTED} is not here; it comes with the flow's description")
     rows = json.loads(EXPECTED.read_text())["rows"]
     lanes = [lane(row["prompt"], row["flow_time"], row["concept"]) for row in rows]
     texts = [answer.text for answer in demo.generate(greedy(lanes, 32))]
@@ -179,7 +177,10 @@ def test_several_turns_go_into_one_prompt(demo: Engine) -> None:
     turns = (
         Message(role="user", content="My name is Ada."),
         Message(role="assistant", content="Hello Ada!"),
-        Message(role="user", content="What is my name?"),
+        Message(role="user", content="Repeat my first sentence."),
     )
-    answer = demo.generate(greedy([Lane(conversation=turns)], 16))[0]
-    assert "Ada" in answer.text
+    prompt = demo.tokenizer.decode(demo.render(Lane(conversation=turns)))
+    places = [prompt.find(turn.content) for turn in turns]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert demo.generate(greedy([Lane(conversation=turns)], 8))[0].text.strip()
