@@ -265,7 +265,7 @@ def _pass_bytes(engine: Engine, row: str) -> int:
     The embedding table is read by its use as the head; where the two are apart, only a row of it is read.
     """
     assert engine.flow is not None
-    field_bytes = sum(p.numel() * p.element_size() for p in engine.flow.field.blocks.parameters())
+    field_bytes: int = sum(p.numel() * p.element_size() for p in engine.flow.field.blocks.parameters())
     flow_bytes = sum(tensor.numel() * tensor.element_size() for tensor in engine.flow.field.state_dict().values())
     base = engine.base
     base_bytes = engine.info.weight_bytes - flow_bytes

@@ -123,7 +123,9 @@ LANES = st.builds(
 REQUESTS = st.builds(
     Request,
     lanes=st.lists(LANES, min_size=1, max_size=3).map(tuple),
-    sampling=st.builds(Sampling, temperature=st.floats(0, 100), top_k=st.integers(0, 1000), min_p=st.floats(0, 1)),
+    sampling=st.builds(
+        Sampling, temperature=st.just(0.0) | st.floats(1e-3, 100), top_k=st.integers(0, 1000), min_p=st.floats(0, 1)
+    ),
     seed=st.integers(0, 2**63 - 1),
     limits=st.builds(Limits, max_new_tokens=st.integers(1, 10_000), stop=st.lists(WORDS, max_size=2).map(tuple)),
     solver=st.sampled_from(["euler", "rk4"]),
