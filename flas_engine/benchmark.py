@@ -268,7 +268,7 @@ def _pass_bytes(engine: Engine, row: str) -> int:
     field_bytes: int = sum(p.numel() * p.element_size() for p in engine.flow.field.blocks.parameters())
     flow_bytes = sum(tensor.numel() * tensor.element_size() for tensor in engine.flow.field.state_dict().values())
     base = engine.base
-    base_bytes = engine.info.weight_bytes - flow_bytes
+    base_bytes: int = engine.info.weight_bytes - flow_bytes
     if base.head is not base.embedding:
         base_bytes -= base.embedding.numel() * base.embedding.element_size()
     return base_bytes + (engine.flow.config.n_steps * field_bytes if row in (STEERED, PAIR, EIGHT) else 0)
