@@ -1,8 +1,28 @@
-"""`python -m flas_tui` is `flas-tui`."""
+"""The entry point: `flas-tui` alone starts the app at once, anything more is the command line's business."""
 
 from __future__ import annotations
 
-from flas_tui.cli import main
+import os
+import sys
+
+COMPLETION_VARIABLE = "_FLAS_TUI_COMPLETE"
+"""Set by the shell when it asks for completions."""
+
+
+def main() -> None:
+    """Run `flas-tui`; ends in `SystemExit`, never in a traceback."""
+    if len(sys.argv) > 1 or COMPLETION_VARIABLE in os.environ:
+        from flas_tui.cli import main as run_command_line
+
+        run_command_line()
+    from flas_tui.console import reported_errors
+
+    with reported_errors():  # without Typer, whose import would delay the first paint by a third
+        from flas_tui.launch import launch
+        from flas_tui.options import AppOptions
+
+        raise SystemExit(launch(AppOptions()))
+
 
 if __name__ == "__main__":
     main()

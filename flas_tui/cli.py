@@ -1,4 +1,4 @@
-"""The entry point `flas-tui`: the commands and their one place of registration.
+"""The command line `flas-tui`: the commands and their one place of registration.
 
 What `--help` imports is Typer and the commands' signatures; torch, transformers and Textual come in when a command
 runs. Help is plain text: it reads the same in a dumb terminal and costs half of the start-up of the coloured kind.
@@ -16,7 +16,7 @@ from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
-from flas_tui.console import EXIT_USAGE, reported_errors, say
+from flas_tui.console import reported_errors
 
 app = typer.Typer(
     name="flas-tui",
@@ -86,10 +86,9 @@ def start(
         flow_time=None if flow_time is None else parse_flow_time(flow_time),
         seed=seed,
     )
-    _require_terminal()
-    from flas_tui.app import run_app
+    from flas_tui.launch import launch
 
-    raise typer.Exit(run_app(app_options))
+    raise typer.Exit(launch(app_options))
 
 
 def _refuse_misplaced_options(context: typer.Context) -> None:
@@ -105,14 +104,3 @@ def _refuse_misplaced_options(context: typer.Context) -> None:
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _require_terminal() -> None:
-    """Refuse before Textual is imported; a wrong terminal is a usage error like a wrong option."""
-    from flas_tui.terminal import TerminalError, refuse_unusable_terminal
-
-    try:
-        refuse_unusable_terminal()
-    except TerminalError as error:
-        say(f"flas-tui: {error}")
-        raise typer.Exit(EXIT_USAGE) from None

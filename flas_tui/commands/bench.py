@@ -1,7 +1,6 @@
 """`flas-tui bench`: the engine against plain transformers, and the app's response, in one run on this machine."""
 
 import json
-import subprocess
 import sys
 from typing import Annotated, Any
 
@@ -81,6 +80,8 @@ def _measure(
 
 
 def _measure_apart(name: str, shared: list[str]) -> dict[str, Any]:
+    import subprocess
+
     from flas_engine.errors import FlasError
 
     say(f"measuring {name}")
