@@ -236,11 +236,11 @@ def _time_long_prompt(engine: Engine, rounds: int) -> float:
 def _load_plain(engine: Engine, spec: LoadSpec, progress: ReportProgress) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from flas_engine import hub
+    from flas_engine.hub.resolve import resolve
 
     progress(Progress(activity="loading plain transformers"))
     gc.collect()
-    resolved = hub.resolve(replace(spec, flow=None), progress=progress)
+    resolved = resolve(replace(spec, flow=None), progress=progress)
     model: Any = AutoModelForCausalLM.from_pretrained(resolved.base, dtype=engine.base.dtype)
     return model.to(engine.base.device).eval()
 

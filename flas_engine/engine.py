@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine import hub
 from flas_engine.base import load_base, load_config, load_generation_eos, load_tokenizer
 from flas_engine.checkpoint import read_flow
 from flas_engine.concept import make_encoder
@@ -20,6 +19,7 @@ from flas_engine.decode import Job, LaneBatch, decode
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished
 from flas_engine.families import read_architecture
+from flas_engine.hub.resolve import resolve
 from flas_engine.info import EngineInfo, LoadSpec
 from flas_engine.layers import to_logits
 from flas_engine.machine import choose_device, choose_dtype, choose_num_threads
@@ -195,7 +195,7 @@ def load_engine(
     chosen_device = choose_device(spec.device)
     chosen_dtype = choose_dtype(spec.dtype, chosen_device)
     torch.set_num_threads(choose_num_threads())
-    resolved = hub.resolve(spec, progress=progress)
+    resolved = resolve(spec, progress=progress)
     progress(Progress(activity="reading the config"))
     config = load_config(resolved.base)
     architecture = read_architecture(config)

@@ -132,8 +132,8 @@ def hub() -> Iterator[Check]:
 
 def models() -> Iterator[Check]:
     """Check which models are here: embedded, converted or downloaded."""
-    from flas_engine.catalog import BUILT_IN
-    from flas_engine.hub import is_cached
+    from flas_engine.hub.catalog import BUILT_IN
+    from flas_engine.hub.resolve import is_cached
 
     for entry in BUILT_IN:
         if entry.embedded is None:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 def notice_for(info: EngineInfo) -> str | None:
     """Return what the user should read about the loaded model; None when there is nothing (any more)."""
-    from flas_engine.catalog import look_up
-    from flas_engine.embedded import terms_notice
+    from flas_engine.hub.embedded import terms_notice
+    from flas_engine.hub.registry import look_up
 
     entry = look_up(info.name)
     terms = terms_notice(entry) if entry is not None else None

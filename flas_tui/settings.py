@@ -8,19 +8,18 @@ theme exists or an action has such a name is checked by the app, which knows the
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flas_engine.atomic import write_atomically
 from flas_engine.errors import FlasError
 from flas_engine.paths import config_dir
 from flas_engine.request import FLOW_TIME_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 
 class SettingsError(FlasError):
@@ -89,7 +88,7 @@ def save_setting(key: str, value: Any, path: Path | None = None) -> None:
             document.pop(key, None)
         else:
             document[key] = value
-        _write_atomically(path, tomlkit.dumps(document))
+        write_atomically(path, tomlkit.dumps(document))
     except OSError as error:
         raise SettingsError(f"cannot write the settings {path} ({error.strerror}); check its permissions") from error
     except (tomlkit.exceptions.TOMLKitError, UnicodeDecodeError) as error:
@@ -104,19 +103,6 @@ def _check(path: Path, key: str, value: Any) -> Any:
         return setting.read(value)
     except ValueError:
         raise SettingsError(f"{path}: {key} is {value!r}; it must be {setting.allowed}") from None
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    target = path.resolve()  # settings are often a link into a folder of dotfiles; the link stays
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _text(value: Any) -> str:

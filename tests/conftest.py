@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hub_machine import Machine, tiny_hub
 
-from flas_engine.catalog import DEMO, DEMO_GEMMA
-from flas_engine.embedded import ensure_embedded
 from flas_engine.errors import ModelError
+from flas_engine.hub.catalog import DEMO, DEMO_GEMMA
+from flas_engine.hub.embedded import ensure_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hub_server import Hub
 
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.catalog import CatalogEntry
 
 
 @pytest.fixture(scope="session")

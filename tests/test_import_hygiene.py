@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 HEAVY = ("torch", "transformers", "textual", "huggingface_hub")
 FRONT_ENDS = ("textual", "typer", "rich", "flas_tui")
-LIGHT_MODULES = ("errors", "request", "events", "control", "progress", "info", "worker", "catalog", "config", "solvers")
+LIGHT_MODULES = (
+    "errors",
+    "request",
+    "events",
+    "control",
+    "progress",
+    "info",
+    "worker",
+    "hub.catalog",
+    "hub.registry",
+    "config",
+    "solvers",
+)
 
 
 def modules_after(program: str) -> set[str]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import gguf
 import numpy as np
 
-from flas_engine.catalog import DEMO, EmbeddedData
+from flas_engine.hub.catalog import DEMO, EmbeddedData
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.catalog import CatalogEntry
 
 HIDDEN, INTERMEDIATE, HEADS, VOCABULARY = 32, 64, 4, 258
 

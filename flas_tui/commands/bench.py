@@ -48,9 +48,9 @@ def bench(
 
 
 def _embedded_names() -> list[str]:
-    from flas_engine.catalog import DEMO, DEMO_GEMMA
     from flas_engine.errors import ModelError
-    from flas_engine.hub import is_cached
+    from flas_engine.hub.catalog import DEMO, DEMO_GEMMA
+    from flas_engine.hub.resolve import is_cached
 
     names = [entry.name for entry in (DEMO, DEMO_GEMMA) if is_cached(entry)]
     if not names:

@@ -29,9 +29,9 @@ def download(
 
     Only what is missing is fetched, and an interrupted download goes on where it stopped. Prints the paths.
     """
-    from flas_engine.catalog import look_up
-    from flas_engine.hub import download as fetch
-    from flas_engine.hub import memory_note
+    from flas_engine.hub.registry import look_up
+    from flas_engine.hub.resolve import download as fetch
+    from flas_engine.hub.resolve import memory_note
     from flas_tui.console import data_stream, say
     from flas_tui.download_bar import DownloadBar
     from flas_tui.logs import start_logging

@@ -8,8 +8,8 @@ import typer
 from flas_tui.commands.options import complete_models
 
 if TYPE_CHECKING:
-    from flas_engine.capacity import Memory
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.capacity import Memory
+    from flas_engine.hub.catalog import CatalogEntry
 
 models_app = typer.Typer(
     name="models",
@@ -27,8 +27,8 @@ def list_models(
     """List the models: which are here, and which fit this machine."""
     if context.invoked_subcommand is not None:
         return
-    from flas_engine.capacity import accelerator_memory, main_memory
-    from flas_engine.catalog import all_entries
+    from flas_engine.hub.capacity import accelerator_memory, main_memory
+    from flas_engine.hub.registry import all_entries
     from flas_tui.console import data_stream
 
     memory = accelerator_memory() or main_memory()
@@ -52,7 +52,7 @@ def add(
     ] = None,
 ) -> None:
     """Register a base and a flow under a name of yours."""
-    from flas_engine.registry import add_model, registry_path
+    from flas_engine.hub.registry import add_model, registry_path
     from flas_tui.console import say
 
     entry = add_model(name, base=base, flow=flow, layer=layer)
@@ -64,7 +64,7 @@ def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", autocompletion=complete_models)],
 ) -> None:
     """Forget a registered model; its files stay."""
-    from flas_engine.registry import remove_model
+    from flas_engine.hub.registry import remove_model
     from flas_tui.console import say
 
     remove_model(name)
@@ -76,16 +76,16 @@ def path(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", autocompletion=complete_models)],
 ) -> None:
     """Print where a model's base and flow lie on this disk; fails when they are not here."""
-    from flas_engine.catalog import find_entry
-    from flas_engine.hub import locate
+    from flas_engine.hub.registry import find_entry
+    from flas_engine.hub.resolve import locate
     from flas_tui.console import data_stream
 
     data_stream(is_json=False).writelines(f"{path}\n" for path in locate(find_entry(name)))
 
 
 def _describe(entry: "CatalogEntry", memory: "Memory") -> dict[str, Any]:
-    from flas_engine.capacity import fits
-    from flas_engine.hub import is_cached
+    from flas_engine.hub.capacity import fits
+    from flas_engine.hub.resolve import is_cached
 
     num_bytes = entry.base_bytes + entry.flow_bytes
     return {
@@ -106,7 +106,7 @@ def _describe(entry: "CatalogEntry", memory: "Memory") -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     """Plain columns: they survive pipes, narrow terminals and copying."""
-    from flas_engine.capacity import gigabytes
+    from flas_engine.hub.capacity import gigabytes
     from flas_tui.safe_text import visible_text
 
     words = {True: "yes", False: "no", None: "?"}

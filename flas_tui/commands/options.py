@@ -11,7 +11,7 @@ import typer
 
 def complete_models(incomplete: str) -> list[str]:
     """List the catalog's names that begin with `incomplete`."""
-    from flas_engine.catalog import all_entries
+    from flas_engine.hub.registry import all_entries
 
     return [entry.name for entry in all_entries() if entry.name.startswith(incomplete.lower())]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.catalog import CatalogEntry
 
 NAME_CELLS = 24
 
@@ -61,16 +61,19 @@ def look_around() -> Survey:
     """Find out which models are here and fit, those at hand first; slow, since it imports the Hub's client."""
     from huggingface_hub import constants
 
-    from flas_engine import capacity, catalog, embedded, hub
+    from flas_engine.hub.capacity import fits, memory_of
+    from flas_engine.hub.embedded import is_package_installed
+    from flas_engine.hub.registry import all_entries
+    from flas_engine.hub.resolve import is_cached
 
-    memory = capacity.memory_of(None)
+    memory = memory_of(None)
     choices = [
         Choice(
             entry=entry,
-            is_here=hub.is_cached(entry) or embedded.is_package_installed(entry),
-            fits=capacity.fits(entry.base_bytes + entry.flow_bytes, memory),
+            is_here=is_cached(entry) or is_package_installed(entry),
+            fits=fits(entry.base_bytes + entry.flow_bytes, memory),
         )
-        for entry in catalog.all_entries()
+        for entry in all_entries()
     ]
     cache = Path(constants.HF_HUB_CACHE)
     disk = next(folder for folder in (cache, *cache.absolute().parents) if folder.exists())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flas_engine.catalog import DEMO
+from flas_engine.hub.catalog import DEMO
 
 if TYPE_CHECKING:
     from pathlib import Path

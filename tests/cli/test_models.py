@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flas_engine.catalog import BUILT_IN
+from flas_engine.hub.catalog import BUILT_IN
 
 if TYPE_CHECKING:
     from pathlib import Path

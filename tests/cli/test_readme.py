@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flas_engine.catalog import BUILT_IN
+from flas_engine.hub.catalog import BUILT_IN
 from flas_tui.commands.chat_session import COMMANDS
 
 if TYPE_CHECKING:

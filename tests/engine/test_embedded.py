@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from tiny_gguf import make_package
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from flas_engine.catalog import DEMO, DEMO_GEMMA
-from flas_engine.embedded import embedded_dir, ensure_embedded, is_converted, is_package_installed, terms_notice
 from flas_engine.errors import Cancelled, DownloadError, ModelError
-from flas_engine.gguf_conversion import convert_apart
-from flas_engine.watched import Watch
+from flas_engine.hub.catalog import DEMO, DEMO_GEMMA
+from flas_engine.hub.embedded import embedded_dir, ensure_embedded, is_converted, is_package_installed, terms_notice
+from flas_engine.hub.gguf_conversion import convert_apart
+from flas_engine.hub.watched import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,8 @@ import sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 from tiny_gguf import replace_demo
-from flas_engine.catalog import EmbeddedData
-from flas_engine.embedded import ensure_embedded
+from flas_engine.hub.catalog import EmbeddedData
+from flas_engine.hub.embedded import ensure_embedded
 data = EmbeddedData(
     parts=(("tiny_model", "tiny.gguf"),), distribution="tiny_model", install="", sha256=None, is_terms_shown=False
 )

@@ -37,7 +37,7 @@ CANCEL_SECONDS = 1.0
 RESOLVE = """
 import dataclasses, json, sys
 from flas_engine.errors import FlasError
-from flas_engine.hub import resolve
+from flas_engine.hub.resolve import resolve
 from flas_engine.info import LoadSpec
 try:
     resolved = resolve(LoadSpec(**json.loads(sys.argv[1])))
@@ -48,7 +48,7 @@ except FlasError as error:
 CANCEL_WHILE_STALLED = """
 import sys, time
 from flas_engine.errors import Cancelled
-from flas_engine.hub import download
+from flas_engine.hub.resolve import download
 
 def report(progress):
     if progress.done >= int(sys.argv[2]):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from app_pilot import app_on
 from scripted_engine import ScriptedEngine, ScriptedLoader
 
-from flas_engine.catalog import find_entry
 from flas_engine.errors import ModelError
+from flas_engine.hub.registry import find_entry
 from flas_tui.screens.model_picker import Choice, ModelPicker, Room, describe_needs, look_around
 
 if TYPE_CHECKING:

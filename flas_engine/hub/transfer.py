@@ -15,13 +15,13 @@ from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, tqdm
 
-from flas_engine.capacity import require_disk
 from flas_engine.errors import DownloadError
-from flas_engine.hub_errors import HTTP_ERROR
-from flas_engine.partial_file import PartialFile
+from flas_engine.hub.capacity import require_disk
+from flas_engine.hub.failures import HTTP_ERROR
+from flas_engine.hub.partial_file import PartialFile
+from flas_engine.hub.snapshot import storage_dir
+from flas_engine.hub.watched import locked
 from flas_engine.progress import Progress
-from flas_engine.snapshot import storage_dir
-from flas_engine.watched import locked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from huggingface_hub.hf_api import RepoSibling
 
-    from flas_engine.snapshot import Repository
-    from flas_engine.watched import Watch
+    from flas_engine.hub.snapshot import Repository
+    from flas_engine.hub.watched import Watch
 
 NUM_RETRIES = 5
 """How often a broken connection is taken up again without a byte having come."""

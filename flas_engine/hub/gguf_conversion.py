@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.errors import FlasError, ModelError
+from flas_engine.hub.watched import POLL_SECONDS
 from flas_engine.progress import Progress
-from flas_engine.watched import POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from flas_engine.hub.watched import Watch
     from flas_engine.progress import ReportProgress
-    from flas_engine.watched import Watch
 
 _SMOLLM_PRE_TOKENIZER = "smollm"
 
@@ -38,7 +38,7 @@ def convert_apart(source: Path, target: Path, watch: Watch) -> None:
     """Do `convert_gguf` in a process of its own, which ends at once when `watch` is called off or this one dies."""
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "flas_engine.gguf_conversion", str(source), str(target)]
+    command = [sys.executable, "-m", "flas_engine.hub.gguf_conversion", str(source), str(target)]
     environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:

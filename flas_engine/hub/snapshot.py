@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants
 
-from flas_engine.catalog import HUB_SOURCE
 from flas_engine.errors import ModelError
+from flas_engine.hub.catalog import HUB_SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

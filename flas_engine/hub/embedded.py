@@ -17,18 +17,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flas_engine.capacity import require_disk
 from flas_engine.errors import DownloadError, ModelError
-from flas_engine.folder_seal import is_sound, seal
-from flas_engine.gguf_conversion import convert_apart
+from flas_engine.hub.capacity import require_disk
+from flas_engine.hub.folder_seal import is_sound, seal
+from flas_engine.hub.gguf_conversion import convert_apart
+from flas_engine.hub.watched import locked, run_watched
 from flas_engine.paths import cache_dir, data_dir
 from flas_engine.progress import Progress, ignore_progress
-from flas_engine.watched import locked, run_watched
 
 if TYPE_CHECKING:
-    from flas_engine.catalog import CatalogEntry, EmbeddedData
+    from flas_engine.hub.catalog import CatalogEntry, EmbeddedData
+    from flas_engine.hub.watched import Watch
     from flas_engine.progress import ReportProgress
-    from flas_engine.watched import Watch
 
 CONVERSION = 2
 """Raised when the conversion comes to write something else, so that older folders are made again."""

@@ -23,12 +23,12 @@ from huggingface_hub.errors import (
 )
 
 from flas_engine.errors import DownloadError, FlasError
-from flas_engine.snapshot import storage_dir
+from flas_engine.hub.snapshot import storage_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flas_engine.snapshot import Repository
+    from flas_engine.hub.snapshot import Repository
 
 # huggingface_hub speaks through httpx in version 1 and httpx2 in version 2; this is that one's root of all errors.
 HTTP_ERROR: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")

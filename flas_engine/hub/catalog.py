@@ -1,16 +1,13 @@
-"""Which models there are, by name: the released checkpoints, the embedded ones, and those the user registered.
+"""The models that flas-tui knows of itself: the released checkpoints and the embedded ones.
 
-Plain data and look-up. Nothing here touches the network, the Hugging Face cache or tensors.
+Plain data; `registry` looks names up. Nothing here touches the network, the Hugging Face cache or tensors.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Literal
-
-from flas_engine.errors import ModelError
 
 GB = 1_000_000_000
 HUB_SOURCE = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
@@ -148,37 +145,3 @@ RELEASED: tuple[CatalogEntry, ...] = (
 )
 
 BUILT_IN: tuple[CatalogEntry, ...] = (DEMO, DEMO_GEMMA, *RELEASED)
-
-
-def all_entries() -> tuple[CatalogEntry, ...]:
-    """Return the built-in entries, then the registered ones; raises `ModelError` when the registry cannot be read."""
-    from flas_engine.registry import read_models  # reads through this module's types
-
-    return BUILT_IN + read_models()
-
-
-def find_entry(name: str) -> CatalogEntry:
-    """Return the entry called `name`: a short name or the Hub id of a base or flow, in any case.
-
-    Raises `ModelError` with the closest names when there is none.
-    """
-    entry = look_up(name)
-    if entry is not None:
-        return entry
-    names = [entry.name for entry in all_entries()]
-    close = difflib.get_close_matches(name.strip().lower(), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"for example {', '.join(names[:3])}"
-    raise ModelError(f"there is no model called {name!r}: {hint} All of them: flas-tui models")
-
-
-def look_up(name: str) -> CatalogEntry | None:
-    """Return the entry called `name` as `find_entry` does, or None."""
-    wanted = name.strip().lower()
-    entries = all_entries()
-    for entry in entries:
-        if entry.name.lower() == wanted:
-            return entry
-    for entry in entries:
-        if not entry.is_user and wanted in {entry.base.lower(), (entry.flow or "").lower()}:
-            return entry
-    return None

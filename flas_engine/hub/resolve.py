@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flas_engine.capacity import (
+from flas_engine.errors import DownloadError, ModelError
+from flas_engine.hub.capacity import (
     Memory,
     accelerator_memory,
     fits,
@@ -20,16 +21,16 @@ from flas_engine.capacity import (
     needed_memory,
     require_memory,
 )
-from flas_engine.catalog import DEMO, DEMO_GEMMA, RELEASED, all_entries, find_entry, look_up
-from flas_engine.embedded import embedded_dir, is_converted, is_package_installed
-from flas_engine.errors import DownloadError, ModelError
-from flas_engine.fetching import fetch_base, fetch_flow
+from flas_engine.hub.catalog import DEMO, DEMO_GEMMA, RELEASED
+from flas_engine.hub.embedded import embedded_dir, is_converted, is_package_installed
+from flas_engine.hub.fetching import fetch_base, fetch_flow
+from flas_engine.hub.registry import all_entries, find_entry, look_up
+from flas_engine.hub.snapshot import check_weights, find_base, find_flow, parse_repository, weight_files
+from flas_engine.hub.sources import flow_base, is_asset, local_flow, open_base, open_flow
 from flas_engine.progress import ignore_progress
-from flas_engine.snapshot import check_weights, find_base, find_flow, parse_repository, weight_files
-from flas_engine.sources import flow_base, is_asset, local_flow, open_base, open_flow
 
 if TYPE_CHECKING:
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.catalog import CatalogEntry
     from flas_engine.info import LoadSpec
     from flas_engine.progress import ReportProgress
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flas_engine.catalog import ASSETS_PREFIX, BUILT_IN
-from flas_engine.embedded import ensure_embedded, is_converted, is_package_installed
 from flas_engine.errors import CheckpointError, ModelError
-from flas_engine.fetching import fetch_base, fetch_config, fetch_flow
-from flas_engine.paths import assets_dir
-from flas_engine.snapshot import (
+from flas_engine.hub.catalog import ASSETS_PREFIX, BUILT_IN
+from flas_engine.hub.embedded import ensure_embedded, is_converted, is_package_installed
+from flas_engine.hub.fetching import fetch_base, fetch_config, fetch_flow
+from flas_engine.hub.snapshot import (
     CONFIG,
     check_weights,
     choose_flow_file,
@@ -28,9 +27,10 @@ from flas_engine.snapshot import (
     tensor_names,
     weight_files,
 )
+from flas_engine.paths import assets_dir
 
 if TYPE_CHECKING:
-    from flas_engine.catalog import CatalogEntry
+    from flas_engine.hub.catalog import CatalogEntry
     from flas_engine.progress import ReportProgress
 
 GGUF_MAGIC = b"GGUF"

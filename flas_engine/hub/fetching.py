@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from huggingface_hub import constants
 
 from flas_engine.errors import DownloadError, ModelError
-from flas_engine.hub_errors import explained, offline_message
-from flas_engine.progress import Progress
-from flas_engine.snapshot import (
+from flas_engine.hub.failures import explained, offline_message
+from flas_engine.hub.snapshot import (
     CONFIG,
     INDEX,
     SMALL_FILES,
@@ -24,16 +23,17 @@ from flas_engine.snapshot import (
     read_index,
     weight_files,
 )
-from flas_engine.transfer import Transfer, list_files
-from flas_engine.watched import run_watched
+from flas_engine.hub.transfer import Transfer, list_files
+from flas_engine.hub.watched import run_watched
+from flas_engine.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from flas_engine.hub.snapshot import Repository
+    from flas_engine.hub.watched import Watch
     from flas_engine.progress import ReportProgress
-    from flas_engine.snapshot import Repository
-    from flas_engine.watched import Watch
 
 
 def fetch_base(repository: Repository, name: str, progress: ReportProgress, *, force: bool = False) -> Path:

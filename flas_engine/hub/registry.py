@@ -1,4 +1,4 @@
-"""The models that the user registered: one TOML file in the settings folder, written whole or not at all.
+"""Every model by name: the catalog's and those that the user registered in a TOML file of the settings folder.
 
 A registered model is a name for a base and a flow; whether those exist is found out when it is loaded.
 """
@@ -6,15 +6,15 @@ A registered model is a name for a base and a flow; whether those exist is found
 from __future__ import annotations
 
 import contextlib
-import os
+import difflib
 import re
-import tempfile
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flas_engine.catalog import BUILT_IN, HUB_SOURCE, CatalogEntry
+from flas_engine.atomic import write_atomically
 from flas_engine.errors import ModelError
+from flas_engine.hub.catalog import BUILT_IN, HUB_SOURCE, CatalogEntry
 from flas_engine.paths import config_dir
 
 if TYPE_CHECKING:
@@ -29,6 +29,38 @@ _FIELDS = {"base": str, "flow": str, "layer": int}
 def registry_path() -> Path:
     """Return the file that lists the registered models; it may not exist yet."""
     return config_dir() / "models.toml"
+
+
+def all_entries() -> tuple[CatalogEntry, ...]:
+    """Return the built-in entries, then the registered ones; raises `ModelError` when the registry cannot be read."""
+    return BUILT_IN + read_models()
+
+
+def find_entry(name: str) -> CatalogEntry:
+    """Return the entry called `name`: a short name or the Hub id of a base or flow, in any case.
+
+    Raises `ModelError` with the closest names when there is none.
+    """
+    entry = look_up(name)
+    if entry is not None:
+        return entry
+    names = [entry.name for entry in all_entries()]
+    close = difflib.get_close_matches(name.strip().lower(), names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"for example {', '.join(names[:3])}"
+    raise ModelError(f"there is no model called {name!r}: {hint} All of them: flas-tui models")
+
+
+def look_up(name: str) -> CatalogEntry | None:
+    """Return the entry called `name` as `find_entry` does, or None."""
+    wanted = name.strip().lower()
+    entries = all_entries()
+    for entry in entries:
+        if entry.name.lower() == wanted:
+            return entry
+    for entry in entries:
+        if not entry.is_user and wanted in {entry.base.lower(), (entry.flow or "").lower()}:
+            return entry
+    return None
 
 
 def read_models() -> tuple[CatalogEntry, ...]:
@@ -115,22 +147,8 @@ def _edited() -> Iterator[tomlkit.TOMLDocument]:
     document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
     yield document
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, tomlkit.dumps(document))
+        write_atomically(path, tomlkit.dumps(document))
     except OSError as error:
         raise ModelError(
             f"{path} cannot be written ({error.strerror}); make the folder writable or set FLAS_CONFIG_DIR"
         ) from None
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
