@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LITTLE_DISK_BYTES = 2_000_000_000
 """The demo needs about 1 GB for its converted copy and the logs; a released 2B model 5 GB more."""
+LOAD_SECONDS = 0.3
+"""How long other programs are watched."""
+BUSY_CORES = 0.5
 LITTLE_MEMORY_BYTES = 2_000_000_000
 
 
@@ -48,6 +51,7 @@ def software() -> Iterator[Check]:
 
 def devices() -> Iterator[Check]:
     """Check what can compute, and in which dtype."""
+    import psutil
     import torch
 
     from flas_engine.machine import choose_device, choose_dtype, choose_num_threads
@@ -67,6 +71,17 @@ def devices() -> Iterator[Check]:
     if device.type == "cpu" and dtype == "float32":
         yield warn("bf16 kernels", "this processor has none", "nothing to do; memory and time are about double")
     yield ok("cores", f"{choose_num_threads()} used of {os.cpu_count()}")
+    yield from others_at_work(psutil.cpu_percent(interval=LOAD_SECONDS) / 100 * (os.cpu_count() or 1), device.type)
+
+
+def others_at_work(busy_cores: float, device: str) -> Iterator[Check]:
+    """Check that other programs leave the processor alone, where the engine computes on it."""
+    detail = f"other programs keep {busy_cores:.1f} cores busy"
+    if device == "cpu" and busy_cores > BUSY_CORES:
+        # Threads that wait for each other spin; what holds one up holds up all.
+        yield warn("load", detail, "wait for them, or: export OMP_WAIT_POLICY=PASSIVE (steadier, slower when alone)")
+    else:
+        yield ok("load", detail)
 
 
 def memory() -> Iterator[Check]:

@@ -133,3 +133,12 @@ def test_every_warning_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings = [check for check in diagnosis.run_checks() if check.status != "ok"]
     assert {"memory", "terminal"} <= {check.name for check in warnings}
     assert all(check.advice for check in warnings)
+
+
+def test_other_programs_at_work_are_a_warning_only_where_the_engine_shares_their_processor() -> None:
+    (busy,) = diagnosis.others_at_work(1.5, "cpu")
+    assert busy.status == "warn"
+    assert "1.5 cores" in busy.detail
+    assert "OMP_WAIT_POLICY=PASSIVE" in busy.advice
+    assert [check.status for check in diagnosis.others_at_work(0.1, "cpu")] == ["ok"]
+    assert [check.status for check in diagnosis.others_at_work(1.5, "cuda")] == ["ok"]
