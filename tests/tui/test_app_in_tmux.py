@@ -70,6 +70,7 @@ def test_sigterm_while_text_runs_leaves_a_clean_terminal_and_keeps_the_run(tmp_p
         from flas_tui.history import History
 
         history = History(tmp_path / "history" / "history.db")
+        wait_until(history.runs, "the run, which is written once the terminal is given back")
         (run,) = history.runs()
         history.close()
         assert run.lanes[1].text
