@@ -46,7 +46,7 @@ def find_entry(name: str) -> CatalogEntry:
         return entry
     names = [entry.name for entry in all_entries()]
     close = difflib.get_close_matches(name.strip().lower(), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"for example {', '.join(names[:3])}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"for example {', '.join(names[:3])}."
     raise ModelError(f"there is no model called {name!r}: {hint} All of them: flas-tui models")
 
 
