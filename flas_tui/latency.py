@@ -1,4 +1,4 @@
-"""How long a key press takes to show on the screen while both panes stream: measured on the real app.
+"""How long the app takes to its first paint, and a key press to show while both panes stream: measured for real.
 
 The app runs in a pseudo-terminal of its own, on an engine that costs nothing and writes at a given pace; what is
 measured is everything between the key's bytes going in and the new flow time's digits coming out, but not the
@@ -20,7 +20,7 @@ import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 import psutil
@@ -43,6 +43,14 @@ FIRST_FLOW_TIME = 0.5
 MOST_PRESSES = 70
 """Each press shows a number not shown before; the slider ends at 4."""
 STEADY = "STEADY"
+SMALLEST_APP = """
+from textual.app import App
+from textual.widgets import Static
+class Smallest(App):
+    def compose(self):
+        yield Static("prompt")
+Smallest().run()
+"""
 PATIENCE_SECONDS = 30.0
 
 
@@ -95,6 +103,35 @@ def measure_key_to_paint(load: Load | None = None, *, presses: int = 60) -> KeyT
             screen.write(b"\r")
             screen.read_until(STEADY)
             return _measure(screen, load, presses)
+        finally:
+            screen.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstPaint:
+    """Median seconds from the start of the process to the first paint."""
+
+    seconds: float
+    smallest_seconds: float
+    """Of Textual's own smallest app, which shows one word."""
+
+
+def measure_first_paint(*, starts: int = 5) -> FirstPaint:
+    """Start the app and Textual's smallest app in turn; raises `LatencyError` when one does not paint."""
+    ours, smallest = [], []
+    for _ in range(starts):
+        smallest.append(_seconds_to_paint([sys.executable, "-c", SMALLEST_APP]))
+        ours.append(_seconds_to_paint([sys.executable, "-m", "flas_tui"]))
+    return FirstPaint(seconds=median(ours), smallest_seconds=median(smallest))
+
+
+def _seconds_to_paint(command: Sequence[str]) -> float:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        started = time.perf_counter()
+        screen = _Screen(command, Path(home), Load())
+        try:
+            screen.read_until("prompt")
+            return time.perf_counter() - started
         finally:
             screen.close()
 

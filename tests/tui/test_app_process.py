@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from in_terminal import ROOT, in_pty
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from in_terminal import PtyProgram
 
 SCRIPTED = "tests/tui/run_scripted.py"
@@ -25,24 +24,6 @@ BYTES_PER_TOKEN = 400
 FRAMES_PER_SECOND = 25
 SYNCHRONISED_OUTPUT_IS_KNOWN = "\x1b[?2026;2$y"
 FRAME = b"\x1b[?2026h"
-
-PAINT_SECONDS = 0.2
-"""How much longer than Textual's own smallest app ours may take to its first paint."""
-
-SMALLEST = """
-from textual.app import App
-from textual.widgets import Static
-class Smallest(App):
-    def compose(self):
-        yield Static("prompt")
-Smallest().run()
-"""
-
-OURS = """
-from flas_tui import app
-from flas_tui.options import AppOptions
-app.run_app(AppOptions())
-"""
 
 QUITTING_WHILE_LOADING = """
 from flas_tui import app
@@ -67,24 +48,6 @@ def test_the_app_imports_neither_the_engine_nor_what_is_heavy() -> None:
     program = f"import sys, flas_tui.app; print(*sorted(set(sys.modules) & {heavy}))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == ""
-
-
-def seconds_to_first_paint(program: str, home: Path) -> float:
-    """Processor time, which other work on the machine hardly changes; the least of several starts."""
-    return min(seconds_of_one_paint(program, home) for _ in range(4))
-
-
-def seconds_of_one_paint(program: str, home: Path) -> float:
-    with in_pty("-c", program, home=home) as started:
-        started.read_until(b"prompt")
-        fields = Path(f"/proc/{started.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads the processor time from /proc")
-def test_the_first_paint_comes_little_later_than_the_smallest_apps(tmp_path: Path) -> None:
-    smallest, ours = (seconds_to_first_paint(program, tmp_path) for program in (SMALLEST, OURS))
-    assert ours - smallest <= PAINT_SECONDS
 
 
 def test_quitting_while_a_load_heeds_nobody_takes_under_a_second(tmp_path: Path) -> None:

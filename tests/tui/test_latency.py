@@ -1,11 +1,11 @@
-"""The measurement of key to paint measures the real app, and says so when it cannot."""
+"""The measurements of the app measure the real one, and say so when they cannot."""
 
 from __future__ import annotations
 
 import pytest
 
 from flas_tui import latency
-from flas_tui.latency import KeyToPaint, LatencyError, Load, measure_key_to_paint
+from flas_tui.latency import KeyToPaint, LatencyError, Load, measure_first_paint, measure_key_to_paint
 
 
 def test_every_press_is_timed_on_the_streaming_app() -> None:
@@ -14,6 +14,12 @@ def test_every_press_is_timed_on_the_streaming_app() -> None:
     assert all(0.0 < seconds < latency.PATIENCE_SECONDS for seconds in measured.seconds)
     assert 0.0 < measured.cpu_share < 2.0
     assert measured.bytes_per_token > 0.0
+
+
+def test_the_first_paint_is_timed_on_the_app_as_it_is_started() -> None:
+    measured = measure_first_paint(starts=1)
+    assert 0.0 < measured.smallest_seconds < latency.PATIENCE_SECONDS
+    assert 0.0 < measured.seconds < latency.PATIENCE_SECONDS
 
 
 def test_quantiles_are_of_the_presses() -> None:
