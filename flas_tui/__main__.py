@@ -14,7 +14,7 @@ def main() -> None:
     if len(sys.argv) > 1 or COMPLETION_VARIABLE in os.environ:
         from flas_tui.cli import main as run_command_line
 
-        run_command_line()
+        return run_command_line()
     from flas_tui.console import reported_errors
 
     with reported_errors():  # without Typer, whose import would delay the first paint by a third
