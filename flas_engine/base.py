@@ -1,7 +1,7 @@
 """Read a frozen base model: config, weights and tokenizer, from a folder of safetensors or a GGUF file.
 
-Weights are memory-mapped, moved and cast tensor by tensor, so that the peak is the model and one tensor. Nothing here
-knows of flows, lanes or downloads.
+Weights are memory-mapped, laid out, moved and cast one by one, so that the peak is the model and one tensor. Nothing
+here knows of flows, lanes or downloads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from flas_engine.errors import ModelError
 from flas_engine.families import read_architecture, text_config
-from flas_engine.layers import BaseModel, LayerWeights
+from flas_engine.kernels import PACKED, PLAIN, PlainProduct, lay_out
+from flas_engine.layers import BaseModel, LayerWeights, NormWeight
 from flas_engine.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from flas_engine.families import Architecture
+    from flas_engine.kernels import Product
     from flas_engine.progress import ReportProgress
 
 _EMBEDDING_SUFFIX = "embed_tokens.weight"
+REMAP_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +93,23 @@ def load_base(
     device: torch.device,
     dtype: torch.dtype,
     progress: ReportProgress = ignore_progress,
+    layout: str = PACKED,
 ) -> BaseModel:
-    """Read the weights of the model at `path` onto `device`; raises `ModelError` naming what is missing or damaged."""
+    """Read the weights of the model at `path` onto `device`, their products in `layout` (see `kernels`).
+
+    Raises `ModelError` naming what is missing or damaged.
+    """
     tensors = _open_gguf(path) if path.suffix == ".gguf" else _open_folder(path)
-    return assemble(tensors, read_architecture(config), device, dtype, progress)
+    return assemble(tensors, read_architecture(config), device, dtype, progress, layout=layout)
 
 
-def from_transformers(model: PreTrainedModel, num_layers: int | None = None) -> BaseModel:
-    """Take the weights of a loaded transformers model, or of its first `num_layers` layers; shares what it can."""
+def from_transformers(model: PreTrainedModel, num_layers: int | None = None, layout: str = PLAIN) -> BaseModel:
+    """Take the weights of a transformers model, or of its first `num_layers` layers; `plain` shares what it can."""
     state = model.state_dict()
     parameter = next(model.parameters())
     tensors = open_state(state, "the given model")
     architecture = read_architecture(model.config)
-    return assemble(tensors, architecture, parameter.device, parameter.dtype, num_layers=num_layers)
+    return assemble(tensors, architecture, parameter.device, parameter.dtype, num_layers=num_layers, layout=layout)
 
 
 def open_state(state: dict[str, torch.Tensor], name: str) -> Tensors:
@@ -117,21 +124,30 @@ def assemble(
     dtype: torch.dtype,
     progress: ReportProgress = ignore_progress,
     num_layers: int | None = None,
+    layout: str = PLAIN,
 ) -> BaseModel:
     """Fuse named tensors into a `BaseModel`; raises `ModelError` naming every missing and every misshapen one."""
     num_layers = architecture.num_layers if num_layers is None else num_layers
-    reader = _Reader(tensors, architecture, device, dtype)
+    reader = _Reader(tensors, architecture, device, dtype, layout)
     D, V = architecture.hidden_size, architecture.vocab_size
-    embedding = reader.weight(_EMBEDDING_SUFFIX, V, D)
     layers = []
     for index in range(num_layers):
         progress(Progress(activity="reading the weights", done=index, total=num_layers))
         layers.append(_read_layer(reader, f"layers.{index}."))
     final_norm = reader.norm("norm.weight", D)
-    head = embedding
-    if not architecture.ties_embeddings and num_layers == architecture.num_layers:  # the concept encoder needs no head
-        head = reader.read_from(_head_name(tensors), V, D)
+    embedding = reader.weight(_EMBEDDING_SUFFIX, V, D)
+    if num_layers < architecture.num_layers:  # the concept encoder needs no head
+        head: Product = PlainProduct(embedding)
+    elif not architecture.ties_embeddings:
+        head = lay_out(reader.read_from(_head_name(tensors), V, D), None, layout)
+    elif layout == PLAIN or device.type != "cpu":
+        head = lay_out(embedding, None, layout)
+    else:  # read once more, so that of the embedding itself only the rows that are looked up stay in memory
+        head = lay_out(reader.weight(_EMBEDDING_SUFFIX, V, D), None, layout)
     reader.raise_problems()
+    num_bytes = reader.num_bytes + head.num_bytes
+    if not architecture.ties_embeddings:
+        num_bytes += embedding.numel() * embedding.element_size()
     return BaseModel(
         architecture=architecture,
         embedding=embedding,
@@ -140,34 +156,32 @@ def assemble(
         head=head,
         device=device,
         dtype=dtype,
+        layout=layout,
+        num_bytes=num_bytes,
     )
 
 
 def _read_layer(reader: _Reader, prefix: str) -> LayerWeights:
     a = reader.architecture
     D, I, Q, K = a.hidden_size, a.intermediate_size, a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim  # noqa: E741
-    attention, mlp, has_bias = f"{prefix}self_attn.", f"{prefix}mlp.", a.has_attention_bias
+    attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
     sandwiched = a.family.has_post_norms
-    projections = [(f"{attention}{name}_proj", rows) for name, rows in zip("qkv", (Q, K, K), strict=True)]
     # Llama and Qwen call the norm before the MLP `post_attention_layernorm`; Gemma gives that name to the one that
     # follows the attention.
-    before_mlp = "pre_feedforward_layernorm" if a.family.has_post_norms else "post_attention_layernorm"
+    before_mlp = "pre_feedforward_layernorm" if sandwiched else "post_attention_layernorm"
     return LayerWeights(
         input_norm=reader.norm(f"{prefix}input_layernorm.weight", D),
-        qkv=reader.fused([(f"{name}.weight", (rows, D)) for name, rows in projections]),
-        qkv_bias=reader.fused([(f"{name}.bias", (rows,)) for name, rows in projections]) if has_bias else None,
-        q_norm=reader.norm(f"{attention}q_norm.weight", a.head_dim) if a.family.has_qk_norm else None,
-        k_norm=reader.norm(f"{attention}k_norm.weight", a.head_dim) if a.family.has_qk_norm else None,
-        out=reader.weight(f"{attention}o_proj.weight", D, Q),
-        out_bias=reader.weight(f"{attention}o_proj.bias", D) if has_bias else None,
+        qkv=reader.product(
+            [(f"{attention}{x}_proj", size) for x, size in (("q", Q), ("k", K), ("v", K))], D, a.has_attention_bias
+        ),
+        qk_norm=reader.head_norms(f"{attention}q_norm.weight", f"{attention}k_norm.weight")
+        if a.family.has_qk_norm
+        else None,
+        out=reader.product([(f"{attention}o_proj", D)], Q, a.has_attention_bias),
         post_attention_norm=reader.norm(f"{prefix}post_attention_layernorm.weight", D) if sandwiched else None,
         pre_mlp_norm=reader.norm(f"{prefix}{before_mlp}.weight", D),
-        gate_up=reader.fused([(f"{mlp}{name}_proj.weight", (I, D)) for name in ("gate", "up")]),
-        gate_up_bias=reader.fused([(f"{mlp}{name}_proj.bias", (I,)) for name in ("gate", "up")])
-        if a.has_mlp_bias
-        else None,
-        down=reader.weight(f"{mlp}down_proj.weight", D, I),
-        down_bias=reader.weight(f"{mlp}down_proj.bias", D) if a.has_mlp_bias else None,
+        gate_up=reader.product([(f"{mlp}{x}_proj", I) for x in ("gate", "up")], D, a.has_mlp_bias),
+        down=reader.product([(f"{mlp}down_proj", D)], I, a.has_mlp_bias),
         post_mlp_norm=reader.norm(f"{prefix}post_feedforward_layernorm.weight", D) if sandwiched else None,
     )
 
@@ -175,24 +189,42 @@ def _read_layer(reader: _Reader, prefix: str) -> LayerWeights:
 class _Reader:
     """Reads checked tensors one by one, and collects what is wrong so that all of it is named at once."""
 
-    def __init__(self, tensors: Tensors, architecture: Architecture, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, tensors: Tensors, architecture: Architecture, device: torch.device, dtype: torch.dtype, layout: str
+    ) -> None:
         self.architecture = architecture
+        self.num_bytes = 0
+        """Of products and norms read so far."""
         self._tensors = tensors
         self._device = device
         self._dtype = dtype
+        self._layout = layout
         self._problems: list[str] = []
 
     def weight(self, name: str, *shape: int) -> torch.Tensor:
         return self.read_from(self._tensors.prefix + name, *shape)
 
-    def norm(self, name: str, size: int) -> torch.Tensor:
-        """Norm weight, its offset added; Gemma's stays in float32, as the family multiplies."""
-        weight = self.read_from(self._tensors.prefix + name, size)
-        offset = self.architecture.family.norm_offset
-        return weight.float() + offset if offset else weight
+    def norm(self, name: str, size: int) -> NormWeight:
+        return self._norm_weight(self.weight(name, size))
 
-    def fused(self, parts: Iterable[tuple[str, tuple[int, ...]]]) -> torch.Tensor:
-        return torch.cat([self.weight(name, *shape) for name, shape in parts])
+    def head_norms(self, query_name: str, key_name: str) -> NormWeight:
+        """Norm weights of queries and keys, a row a head."""
+        a = self.architecture
+        query, key = (self.weight(name, a.head_dim) for name in (query_name, key_name))
+        return self._norm_weight(torch.stack([query] * a.num_heads + [key] * a.num_kv_heads))
+
+    def product(self, parts: list[tuple[str, int]], in_features: int, has_bias: bool) -> Product:
+        """Projections of one input as one product; `parts` are their names and widths."""
+        weights = [self.weight(f"{name}.weight", size, in_features) for name, size in parts]
+        biases = [self.weight(f"{name}.bias", size) for name, size in parts] if has_bias else []
+        product = lay_out(_join(weights), _join(biases) if has_bias else None, self._layout)
+        self.num_bytes += product.num_bytes
+        return product
+
+    def _norm_weight(self, stored: torch.Tensor) -> NormWeight:
+        weight = stored.float() + self.architecture.family.norm_offset
+        self.num_bytes += weight.numel() * weight.element_size()
+        return NormWeight(weight=weight, epsilon=torch.tensor(self.architecture.norm_epsilon, device=self._device))
 
     def read_from(self, name: str, *shape: int) -> torch.Tensor:
         if name not in self._tensors.names:
@@ -213,6 +245,28 @@ class _Reader:
             )
 
 
+class _MappedFile:
+    """A safetensors file, mapped anew every so many bytes: pages that were read stay resident as long as their map."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._handle = safe_open(path, framework="pt")
+        self._num_bytes_read = 0
+        self.names = list(self._handle.keys())
+
+    def read(self, name: str) -> torch.Tensor:
+        if self._num_bytes_read > REMAP_BYTES:
+            self._handle = safe_open(self._path, framework="pt")
+            self._num_bytes_read = 0
+        tensor: torch.Tensor = self._handle.get_tensor(name)
+        self._num_bytes_read += tensor.numel() * tensor.element_size()
+        return tensor
+
+
+def _join(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def _open_folder(folder: Path) -> Tensors:
     """Map the safetensors files of a folder: those that its index lists, else `model.safetensors`, else all."""
     index = folder / "model.safetensors.index.json"
@@ -226,14 +280,14 @@ def _open_folder(folder: Path) -> Tensors:
             raise ModelError(
                 f"{folder} holds no *.safetensors weights; choose a folder that does, or download the model"
             )
-        handles = [safe_open(file, framework="pt") for file in files]
+        mapped = [_MappedFile(file) for file in files]
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"the weights in {folder} cannot be read ({_first_line(error)}); download the model again"
         ) from None
-    where = {name: handle for handle in handles for name in handle.keys()}  # noqa: SIM118 - a handle is no mapping
+    where = {name: file for file in mapped for name in file.names}
     return Tensors(
-        names=frozenset(where), prefix=_find_prefix(where, str(folder)), read=lambda name: where[name].get_tensor(name)
+        names=frozenset(where), prefix=_find_prefix(where, str(folder)), read=lambda name: where[name].read(name)
     )
 
 

@@ -12,14 +12,18 @@ GROWTH_SLOTS = 256
 """Capacity grows in steps of this many slots, so that it seldom does."""
 
 
+def round_up(slots: int) -> int:
+    """Return the capacity that holds `slots`."""
+    return -(-slots // GROWTH_SLOTS) * GROWTH_SLOTS
+
+
 class KVCache:
-    """Keys and values [layer, 2, B, N_kv, S, H] in one block of memory that grows in steps."""
+    """Keys and values [layer, 2, B, S, N_kv, H] in one block of memory that grows in steps."""
 
     def __init__(
         self, *, num_layers: int, rows: int, num_kv_heads: int, head_dim: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._data = torch.zeros(num_layers, 2, rows, num_kv_heads, 0, head_dim, device=device, dtype=dtype)
-        self._row_indices = torch.arange(rows, device=device)
+        self._data = torch.zeros(num_layers, 2, rows, 0, num_kv_heads, head_dim, device=device, dtype=dtype)
 
     @property
     def rows(self) -> int:
@@ -29,7 +33,7 @@ class KVCache:
     @property
     def capacity(self) -> int:
         """Slots that can be written without growing."""
-        return self._data.shape[4]
+        return self._data.shape[3]
 
     @property
     def num_bytes(self) -> int:
@@ -40,35 +44,33 @@ class KVCache:
         """Make room for positions below `slots`; what is written stays."""
         if slots <= self.capacity:
             return
-        rounded = -(-slots // GROWTH_SLOTS) * GROWTH_SLOTS
-        grown = self._data.new_zeros(*self._data.shape[:4], rounded, self._data.shape[5])
-        grown[..., : self.capacity, :] = self._data
+        grown = self._data.new_zeros(*self._data.shape[:3], round_up(slots), *self._data.shape[4:])
+        grown[:, :, :, : self.capacity] = self._data
         self._data = grown
 
     def write(
-        self, layer: int, slots: slice | torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor | None
+        self, layer: int, rows: slice, slots: slice | torch.Tensor, k_BLKH: torch.Tensor, v_BLKH: torch.Tensor
     ) -> None:
-        """Store `k` and `v` [R, N_kv, L, H] in `slots`: a slice common to all rows, or a slot per row [R] when L is 1.
+        """Store `k` and `v` in `slots` of `rows`.
 
-        `rows` [R] says which rows they belong to; None is all of them in order.
+        `slots` is common to all rows; or, with L = 1, one place a row [B]: slot + row * capacity.
         """
         keys, values = self._data[layer, 0], self._data[layer, 1]
         if isinstance(slots, slice):
-            where = (slice(None) if rows is None else rows, slice(None), slots)
-            keys[where], values[where] = k, v
+            keys[rows, slots], values[rows, slots] = k_BLKH, v_BLKH
         else:
-            rows = self._row_indices if rows is None else rows
-            keys[rows, :, slots] = k[:, :, 0]
-            values[rows, :, slots] = v[:, :, 0]
+            keys.flatten(0, 1).index_copy_(0, slots, k_BLKH[:, 0])
+            values.flatten(0, 1).index_copy_(0, slots, v_BLKH[:, 0])
 
-    def read(self, layer: int, num_slots: int, rows: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and values [R, N_kv, num_slots, H] of the first slots; a view when `rows` is None."""
-        data = self._data[layer, :, :, :, :num_slots]
-        if rows is not None:
-            data = data[:, rows]
-        return data[0], data[1]
+    def read(self, layer: int, rows: slice, num_slots: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return views of keys and values [B, num_slots, N_kv, H]: the first slots of `rows`."""
+        data = self._data[layer]
+        return data[0, rows, :num_slots], data[1, rows, :num_slots]
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep `rows` [R] in that order; a row may be taken several times."""
+        """Keep `rows` [B] in that order; a row may be taken several times."""
         self._data = self._data.index_select(2, rows)
-        self._row_indices = torch.arange(len(rows), device=self._data.device)
+
+    def copy_row(self, row: int, source: KVCache, source_row: int, slots: slice) -> None:
+        """Take over the `slots` of a row of another cache of the same layers."""
+        self._data[:, :, row, slots] = source._data[:, :, source_row, slots]

@@ -28,12 +28,11 @@ KEPT_CONCEPTS = 256
 
 
 def encode_tokens(base: BaseModel, token_ids_RC: torch.Tensor) -> torch.Tensor:
-    """Return the concept encoder's output [R, C, D] for unpadded concepts of one length."""
+    """Return the concept encoder's output [R, C, D] in float32, for unpadded concepts of one length."""
     positions = torch.arange(token_ids_RC.shape[1], device=base.device)[None]
-    slots = slice(0, token_ids_RC.shape[1])
-    window = make_window(base.architecture, positions, slots, slots.stop, base.dtype)
+    window = make_window(base.architecture, positions, slice(0, token_ids_RC.shape[1]), base.dtype)
     h_RCD = run_layers(base, embed(base, token_ids_RC), range(NUM_ENCODER_LAYERS), window, None)
-    return rms_norm(h_RCD, base.final_norm, base.architecture)
+    return rms_norm(h_RCD, base.final_norm)
 
 
 class ConceptEncoder:

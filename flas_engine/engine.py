@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine.base import load_base, load_config, load_generation_eos, load_tokenizer
+from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import read_flow
 from flas_engine.concept import make_encoder
 from flas_engine.control import RunControl
-from flas_engine.decode import Job, LaneBatch, decode
+from flas_engine.decode import Job, decode
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished
 from flas_engine.families import read_architecture
 from flas_engine.hub.resolve import resolve
 from flas_engine.info import EngineInfo, LoadSpec
+from flas_engine.kernels import INT8, PACKED
 from flas_engine.layers import to_logits
-from flas_engine.machine import choose_device, choose_dtype, choose_num_threads
+from flas_engine.machine import choose_device, choose_dtype, choose_layout, choose_num_threads
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.prompts import end_of_turn_ids, render_prompt, tokenize_plainly
 from flas_engine.request import Request
@@ -75,6 +77,8 @@ class Engine:
         self.tokenizer = tokenizer
         self.end_ids = end_ids
         self.concepts = make_encoder(base, flow, tokenizer) if flow is not None else None
+        self._last_batch: LaneBatch | None = None
+        """What the last run read, for a run that begins alike."""
         config = flow.config if flow is not None else None
         a = base.architecture
         self._info = EngineInfo(
@@ -88,8 +92,8 @@ class Engine:
             prompt_format=prompt_format,
             context_length=a.context_length,
             device=str(base.device),
-            dtype=str(base.dtype).removeprefix("torch."),
-            weight_bytes=_count_bytes(base, flow),
+            dtype=INT8 if base.layout == INT8 else str(base.dtype).removeprefix("torch."),
+            weight_bytes=base.num_bytes + (flow.field.num_bytes if flow is not None else 0),
         )
 
     @property
@@ -100,12 +104,23 @@ class Engine:
     @torch.inference_mode()
     def stream(self, request: Request, control: RunControl | None = None) -> Iterator[Event]:
         """Run `request` and yield its events as they happen; raises `RequestError` when it cannot be run."""
-        yield from decode(self._prepare(request), control or RunControl())
+        job = self._prepare(request)
+        self._last_batch = None
+        try:
+            yield from decode(job, control or RunControl())
+        except GeneratorExit:  # the caller has enough; what was read is as good as ever
+            self._last_batch = job.batch
+            raise
+        self._last_batch = job.batch
 
     def generate(self, request: Request, control: RunControl | None = None) -> tuple[Finished, ...]:
         """Run `request` to its end and return what became of each lane, in the order of the lanes."""
         finished = [event for event in self.stream(request, control) if isinstance(event, Finished)]
         return tuple(sorted(finished, key=lambda event: event.lane))
+
+    def forget(self) -> None:
+        """Drop what the last run read, which a run that begins alike would take over."""
+        self._last_batch = None
 
     def render(self, lane: Lane) -> list[int]:
         """Return the prompt ids of a lane, up to where its answer begins; raises `RequestError` when it cannot be."""
@@ -124,7 +139,7 @@ class Engine:
         self._check_room(ids, new_tokens=0)
         request = Request(lanes=(lane,), solver=solver, num_steps=num_steps)
         logprobs: list[float] = []
-        for piece, h_1LD in self._make_batch(request, [ids[:-1]]).read():
+        for _, piece, h_1LD in self._make_batch(request, [ids[:-1]]).read():
             first = max(len(prompt) - 1, piece.start)
             if first >= piece.stop:
                 continue
@@ -140,13 +155,13 @@ class Engine:
         return Job(
             request=request,
             prompts=prompts,
-            batch=self._make_batch(request, prompts),
+            batch=self._make_batch(request, prompts, self._last_batch),
             tokenizer=self.tokenizer,
             end_ids=self.end_ids,
             context_length=self._info.context_length,
         )
 
-    def _make_batch(self, request: Request, prompts: list[list[int]]) -> LaneBatch:
+    def _make_batch(self, request: Request, prompts: list[list[int]], previous: LaneBatch | None = None) -> LaneBatch:
         solver, steering = find_solver(request.solver), None
         if self.flow is not None and self.concepts is not None:
             encode = self.concepts.encode
@@ -162,7 +177,7 @@ class Engine:
                 f"{self._info.name} is loaded without a flow, so only flow time 0 without a concept runs; "
                 "choose a model with a flow, or give one with --flow"
             )
-        return LaneBatch(self.base, self._info.layer, steering, prompts)
+        return LaneBatch(self.base, self._info.layer, steering, prompts, previous)
 
     def _check_room(self, ids: list[int], *, new_tokens: int) -> None:
         if len(ids) + new_tokens > self._info.context_length:
@@ -203,7 +218,10 @@ def load_engine(
     if resolved.flow is not None:  # first: it is small, and what does not fit shows before gigabytes are read
         progress(Progress(activity="reading the flow"))
         loaded_flow = read_flow(resolved.flow, architecture, chosen_device, chosen_dtype)
-    loaded_base = load_base(resolved.base, config, chosen_device, chosen_dtype, progress)
+        loaded_flow.field.freeze(PACKED)
+    loaded_base = load_base(
+        resolved.base, config, chosen_device, chosen_dtype, progress, layout=choose_layout(spec.dtype)
+    )
     progress(Progress(activity="reading the tokenizer"))
     tokenizer = load_tokenizer(resolved.base)
     prompt_format = resolved.prompt_format or (loaded_flow.config.prompt_format if loaded_flow else None)
@@ -219,14 +237,3 @@ def load_engine(
         flow_id=resolved.flow_id,
         prompt_format=prompt_format,
     )
-
-
-def _count_bytes(base: BaseModel, flow: Flow | None) -> int:
-    tensors = [base.embedding, base.final_norm]
-    if base.head is not base.embedding:
-        tensors.append(base.head)
-    for layer in base.layers:
-        tensors += [tensor for tensor in vars(layer).values() if tensor is not None]
-    if flow is not None:
-        tensors += list(flow.field.state_dict().values())
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

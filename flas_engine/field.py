@@ -3,7 +3,7 @@
 F runs blocks of time embedding, cross-attention to the concept, causal self-attention and a gated MLP on a float32
 residual stream; matrix products run in the weights' dtype. The concept's keys and values depend on neither t nor h,
 and are made once per concept (`encode_keys_values`); the self-attention of every solver evaluation and block has a
-cache layer of its own.
+cache layer of its own. Built trainable; `freeze` gives up the gradients for products laid out for the machine.
 
 Shapes: R flow rows (a lane and one of its concepts), L new tokens, C concept tokens, S slots, E evaluations, D hidden,
 N heads, K kv heads, H head dimension.
@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from flas_engine.layers import attend, rotate, rotation
+from flas_engine.kernels import lay_out
+from flas_engine.layers import NormWeight, add_normed, attend, rms_norm, rotate, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flas_engine.cache import KVCache
     from flas_engine.config import FlowConfig
     from flas_engine.families import Architecture
+    from flas_engine.kernels import Product
     from flas_engine.layers import Rotation, Window
 
 TIME_FREQUENCIES = 64
@@ -60,23 +62,57 @@ class Conditions:
 
 
 class Norm(nn.Module):
-    """The family's RMSNorm over the last axis, in float32; Gemma stores its weight minus one."""
+    """The weight of the family's RMSNorm; Gemma stores it minus one."""
 
     def __init__(self, size: int, architecture: Architecture) -> None:
         super().__init__()
-        self.offset = architecture.family.norm_offset
-        self.epsilon = architecture.norm_epsilon
-        self.weight = nn.Parameter(torch.full((size,), 1.0 - self.offset))
+        self._offset = architecture.family.norm_offset
+        self._epsilon = architecture.norm_epsilon
+        self._frozen: NormWeight | None = None
+        self.weight = nn.Parameter(torch.full((size,), 1.0 - self._offset))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the normed `x` in float32."""
-        weight = self.weight.float() + self.offset if self.offset else self.weight.float()
-        return F.rms_norm(x.float(), (x.shape[-1],), weight, self.epsilon)
+    def forward(self, gate: torch.Tensor | None = None) -> NormWeight:
+        """Return what to multiply with, in float32; `gate` is the factor on what is normed, if any."""
+        if self._frozen is not None:
+            return self._frozen
+        weight = self.weight.float() + self._offset
+        return NormWeight(
+            weight=weight if gate is None else weight * gate.float(),
+            epsilon=torch.full((), self._epsilon, device=weight.device),
+        )
+
+    def freeze(self, gate: torch.Tensor | None = None) -> None:
+        """Compute it once and for all."""
+        self._frozen = self(gate)
 
 
-def linear(x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
-    """Multiply in the weights' dtype; the residual stream around it stays in its own."""
-    return F.linear(x.to(layer.weight.dtype), layer.weight, layer.bias)
+class Projections:
+    """Linear layers that read the same input; one product once they are frozen."""
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        self._layers = layers
+        self._product: Product | None = None
+        self._widths = [layer.out_features for layer in layers]
+
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Multiply in the weights' dtype; the residual stream around it stays in its own."""
+        if self._product is not None:
+            parts: tuple[torch.Tensor, ...] = self._product(x).split(self._widths, dim=-1)
+            return parts
+        return tuple(F.linear(x.to(layer.weight.dtype), layer.weight, layer.bias) for layer in self._layers)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the frozen product takes."""
+        return self._product.num_bytes if self._product is not None else 0
+
+    def freeze(self, layout: str) -> None:
+        """Lay the weights out for the machine; the layers give them up."""
+        weight = torch.cat([layer.weight for layer in self._layers])
+        bias = torch.cat([layer.bias for layer in self._layers]) if self._layers[0].bias is not None else None
+        self._product = lay_out(weight, bias, layout)
+        for layer in self._layers:
+            layer.weight = layer.bias = None  # type: ignore[assignment]
 
 
 class TimeEmbedding(nn.Module):
@@ -115,23 +151,14 @@ class Attention(nn.Module):
         self.q_norm = Norm(H, architecture) if has_qk_norm else None
         self.k_norm = Norm(H, architecture) if has_qk_norm else None
 
-    def queries(self, x_RLD: torch.Tensor, by: Rotation) -> torch.Tensor:
-        """Return normed and rotated queries [R, N, L, H]."""
-        return self._heads(x_RLD, self.q_proj, self.q_norm, by)
+    def turn(self, x_RLW: torch.Tensor, norm: Norm | None, by: Rotation) -> torch.Tensor:
+        """Return projected queries or keys normed and rotated, [R, L, heads, H]."""
+        x_RLNH = self.heads(x_RLW)
+        return rotate(x_RLNH if norm is None else rms_norm(x_RLNH, norm()).to(x_RLW.dtype), by)
 
-    def keys(self, x_RLD: torch.Tensor, by: Rotation) -> torch.Tensor:
-        """Return normed and rotated keys [R, K, L, H]."""
-        return self._heads(x_RLD, self.k_proj, self.k_norm, by)
-
-    def values(self, x_RLD: torch.Tensor) -> torch.Tensor:
-        """Return values [R, K, L, H]."""
-        return linear(x_RLD, self.v_proj).view(*x_RLD.shape[:-1], -1, self.head_dim).transpose(1, 2)
-
-    def _heads(self, x_RLD: torch.Tensor, projection: nn.Linear, norm: Norm | None, by: Rotation) -> torch.Tensor:
-        heads = linear(x_RLD, projection).view(*x_RLD.shape[:-1], -1, self.head_dim)
-        if norm is not None:
-            heads = norm(heads).to(heads.dtype)
-        return rotate(heads, by).transpose(1, 2)
+    def heads(self, x_RLW: torch.Tensor) -> torch.Tensor:
+        """Return [R, L, heads, H]."""
+        return x_RLW.view(*x_RLW.shape[:-1], -1, self.head_dim)
 
 
 class Block(nn.Module):
@@ -146,14 +173,19 @@ class Block(nn.Module):
         self.has_mlp = not config.disable_mlp
         if self.has_cross_attn:
             self.pre_cross_norm = Norm(D, architecture)
-            self.cross_attn = Attention(architecture, has_qk_norm=True)
+            self.cross_attn = attention = Attention(architecture, has_qk_norm=True)
             self.post_cross_norm = Norm(D, architecture)
             self.cross_gate = nn.Parameter(torch.full((D,), INITIAL_GATE))
+            self._cross_queries = Projections(attention.q_proj)
+            self._cross_keys_values = Projections(attention.k_proj, attention.v_proj)
+            self._cross_out = Projections(attention.o_proj)
         if self.has_self_attn:
             self.pre_sa_norm = Norm(D, architecture)
-            self.self_attn = Attention(architecture, has_qk_norm=architecture.family.has_qk_norm)
+            self.self_attn = attention = Attention(architecture, has_qk_norm=architecture.family.has_qk_norm)
             self.post_sa_norm = Norm(D, architecture)
             self.self_attn_gate = nn.Parameter(torch.full((D,), INITIAL_GATE))
+            self._self_inputs = Projections(attention.q_proj, attention.k_proj, attention.v_proj)
+            self._self_out = Projections(attention.o_proj)
         if self.has_mlp:
             self.pre_mlp_norm = Norm(D, architecture)
             self.gate_proj = nn.Linear(D, width, bias=False)
@@ -161,40 +193,55 @@ class Block(nn.Module):
             self.down_proj = nn.Linear(width, D, bias=False)
             self.post_mlp_norm = Norm(D, architecture)
             self.mlp_gate = nn.Parameter(torch.full((D,), INITIAL_GATE))
+            self._gate_up = Projections(self.gate_proj, self.up_proj)
+            self._down = Projections(self.down_proj)
+
+    def concept_keys_values(self, concept_RCD: torch.Tensor, by: Rotation) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the cross-attention sees of a concept: keys and values [R, K, C, H]."""
+        attention = self.cross_attn
+        keys, values = self._cross_keys_values(concept_RCD)
+        return attention.turn(keys, attention.k_norm, by).transpose(1, 2), attention.heads(values).transpose(1, 2)
 
     def cross(self, h_RLD: torch.Tensor, conditions: Conditions, block: int, window: Window) -> torch.Tensor:
         """Attend to the concept; the scale is head_dim^-0.5 in every family."""
-        q = self.cross_attn.queries(self.pre_cross_norm(h_RLD), window.rotary)
+        (q,) = self._cross_queries(rms_norm(h_RLD, self.pre_cross_norm()))
+        q = self.cross_attn.turn(q, self.cross_attn.q_norm, window.rotary).transpose(1, 2)
         keys, values = conditions.keys[block], conditions.values[block]
         scale, softcap = self.architecture.head_dim**-0.5, self.architecture.attention_softcap
-        x: torch.Tensor = attend(q, keys, values, conditions.bias, scale, softcap)
-        x = self.post_cross_norm(linear(x, self.cross_attn.o_proj))
-        return self.cross_gate * x
+        (x,) = self._cross_out(attend(q, keys, values, conditions.bias, scale, softcap))
+        return add_normed(h_RLD, x, self.post_cross_norm(self.cross_gate))
 
-    def attend_back(
-        self, h_RLD: torch.Tensor, window: Window, cache: KVCache | None, cache_layer: int, rows: torch.Tensor | None
-    ) -> torch.Tensor:
+    def attend_back(self, h_RLD: torch.Tensor, window: Window, cache: KVCache | None, cache_layer: int) -> torch.Tensor:
         """Attend to the trajectories of earlier positions, with no sliding window."""
-        x: torch.Tensor = self.pre_sa_norm(h_RLD)
-        q, k, v = (
-            self.self_attn.queries(x, window.rotary),
-            self.self_attn.keys(x, window.rotary),
-            self.self_attn.values(x),
-        )
+        attention, a = self.self_attn, self.architecture
+        q, k, v = self._self_inputs(rms_norm(h_RLD, self.pre_sa_norm()))
+        q = attention.turn(q, attention.q_norm, window.rotary)
+        k, v = attention.turn(k, attention.k_norm, window.rotary), attention.heads(v)
         if cache is not None:
-            cache.write(cache_layer, window.slots, k, v, rows)
-            k, v = cache.read(cache_layer, window.num_slots, rows)
-        a = self.architecture
-        x = attend(q, k, v, window.bias, a.attention_scale, a.attention_softcap)
-        x = self.post_sa_norm(linear(x, self.self_attn.o_proj))
-        return self.self_attn_gate * x
+            cache.write(cache_layer, window.rows, window.slots, k, v)
+            k, v = cache.read(cache_layer, window.rows, window.num_slots)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        (x,) = self._self_out(attend(q, k, v, window.bias, a.attention_scale, a.attention_softcap))
+        return add_normed(h_RLD, x, self.post_sa_norm(self.self_attn_gate))
 
     def feed_forward(self, h_RLD: torch.Tensor) -> torch.Tensor:
         """Run the gated MLP."""
-        x: torch.Tensor = self.pre_mlp_norm(h_RLD).to(self.gate_proj.weight.dtype)
-        x = self.architecture.activation(linear(x, self.gate_proj)) * linear(x, self.up_proj)
-        x = self.post_mlp_norm(linear(x, self.down_proj))
-        return self.mlp_gate * x
+        gate, up = self._gate_up(rms_norm(h_RLD, self.pre_mlp_norm()))
+        (x,) = self._down(self.architecture.activation(gate) * up)
+        return add_normed(h_RLD, x, self.post_mlp_norm(self.mlp_gate))
+
+    def freeze(self, layout: str) -> None:
+        """Lay every product out for the machine, and fold the gates into the norms before them."""
+        for projections in self.all_projections():
+            projections.freeze(layout)
+        gates = {"post_cross_norm": "cross_gate", "post_sa_norm": "self_attn_gate", "post_mlp_norm": "mlp_gate"}
+        for name, module in self.named_modules():
+            if isinstance(module, Norm):
+                module.freeze(getattr(self, gates[name]) if name in gates else None)
+
+    def all_projections(self) -> list[Projections]:
+        """List all products of the block."""
+        return [value for value in vars(self).values() if isinstance(value, Projections)]
 
 
 class Coordinates(nn.Module):
@@ -242,15 +289,11 @@ class VelocityField(nn.Module):
         concept_CD = concept_CD.float()
         if self.coordinates is not None:
             concept_CD = (concept_CD - self.coordinates.c_mean) / self.coordinates.c_scale
-        keys, values = [], []
         positions = torch.arange(len(concept_CD), device=concept_CD.device)[None]
-        for block in self._typed_blocks():
-            if not block.has_cross_attn:
-                continue
-            by = rotation(self.architecture.rotary, positions, self.dtype)
-            keys.append(block.cross_attn.keys(concept_CD[None], by)[0])
-            values.append(block.cross_attn.values(concept_CD[None])[0])
-        return ConceptKeysValues(keys=tuple(keys), values=tuple(values))
+        by = rotation(self.architecture.rotary, positions, self.dtype)
+        blocks = [block for block in self._typed_blocks() if block.has_cross_attn]
+        pairs = [block.concept_keys_values(concept_CD[None], by) for block in blocks]
+        return ConceptKeysValues(keys=tuple(k[0] for k, _ in pairs), values=tuple(v[0] for _, v in pairs))
 
     def enter(self, h: torch.Tensor) -> torch.Tensor:
         """Change activations into the field's own coordinates, in float32."""
@@ -261,33 +304,42 @@ class VelocityField(nn.Module):
         """Undo `enter`."""
         return z if self.coordinates is None else self.coordinates.h_mean + self.coordinates.h_scale * z
 
+    def freeze(self, layout: str) -> VelocityField:
+        """Give up the gradients for products in `layout` (see `kernels`); the field can no longer be written."""
+        self.requires_grad_(requires_grad=False).eval()
+        for block in self._typed_blocks():
+            block.freeze(layout)
+        return self
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the weights take, frozen or not."""
+        tensors: int = sum(tensor.numel() * tensor.element_size() for tensor in self.state_dict().values())
+        products = [projections for block in self._typed_blocks() for projections in block.all_projections()]
+        return tensors + sum(product.num_bytes for product in products)
+
     def _typed_blocks(self) -> Iterator[Block]:
         return (cast("Block", block) for block in self.blocks)
 
     def forward(
         self,
         h_RLD: torch.Tensor,
-        time_embedding_RD: torch.Tensor,
+        time_embedding_R1D: torch.Tensor,
         conditions: Conditions,
         window: Window,
         cache: KVCache | None,
         evaluation: int,
-        rows: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Return v [R, L, D] in float32 at the time of `evaluation`, whose cache layers are its own.
-
-        `rows` [R] says which rows of `cache` these are; None is all of them.
-        """
+        """Return v [R, L, D] in float32 at the time of `evaluation`, whose cache layers are its own."""
         start_RLD = h_RLD
         for index, block in enumerate(self._typed_blocks()):
-            h_RLD = h_RLD + time_embedding_RD[:, None]
+            h_RLD = h_RLD + time_embedding_R1D
             if block.has_cross_attn:
-                h_RLD = h_RLD + block.cross(h_RLD, conditions, index, window)
+                h_RLD = block.cross(h_RLD, conditions, index, window)
             if block.has_self_attn:
-                cache_layer = evaluation * len(self.blocks) + index
-                h_RLD = h_RLD + block.attend_back(h_RLD, window, cache, cache_layer, rows)
+                h_RLD = block.attend_back(h_RLD, window, cache, evaluation * len(self.blocks) + index)
             if block.has_mlp:
-                h_RLD = h_RLD + block.feed_forward(h_RLD)
+                h_RLD = block.feed_forward(h_RLD)
         return h_RLD - start_RLD
 
 

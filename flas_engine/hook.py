@@ -109,7 +109,7 @@ class _Hook:
         if positions is None:
             positions = torch.arange(slots.start, slots.stop, device=h_BLD.device)[None]
         visible = self._visible[:, : slots.stop] if self._visible is not None else None
-        window = make_window(self._architecture, positions, slots, slots.stop, self._flow.field.dtype, visible)
+        window = make_window(self._architecture, positions, slots, self._flow.field.dtype, visible)
         steering.reserve(slots.stop)
         h_BLD = steering.transform(h_BLD, window)
         return (h_BLD, *output[1:]) if is_tuple else h_BLD

@@ -27,7 +27,7 @@ class LoadSpec:
     device: str | None = None
     """`cuda`, `cuda:1`, `mps` or `cpu`."""
     dtype: str | None = None
-    """`bfloat16`, `float16` or `float32`."""
+    """`bfloat16`, `float16`, `float32`, or `int8`: a byte a weight of the base, computing in the machine's best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,7 @@ class EngineInfo:
     context_length: int
     device: str
     dtype: str
+    """As in `LoadSpec`."""
     weight_bytes: int
 
 

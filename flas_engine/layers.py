@@ -1,11 +1,12 @@
 """Decoder layers i..j of a base model, over any window of new tokens.
 
 The forward pass is cut at layer l: `lower` (embedding .. l) and `upper` (l+1 .. logits) are two calls of `run_layers`,
-and the concept encoder (layers 0..1) is a third. Op for op this is what transformers computes, except that weights
-which read the same input are fused into one product; the tests hold both to the same tokens.
+and the concept encoder (layers 0..1) is a third. It computes what transformers computes, with two differences that the
+tests bound: weights which read the same input are fused into one product, and the residual stream and the norms are
+float32 whatever the dtype of the products.
 
-Shapes: B lanes, L new tokens, S slots, D hidden, N heads, K kv heads, G = N / K heads a group, H head dimension,
-V vocabulary.
+Shapes: B lanes, P rows of a pass (the lanes, then padding that means nothing), L new tokens, S slots, D hidden,
+N heads, K kv heads, G = N / K heads a group, H head dimension, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,31 +17,39 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from flas_engine.kernels import FULL_SPEED_ROWS
+
 if TYPE_CHECKING:
     from flas_engine.cache import KVCache
     from flas_engine.families import Architecture, RotarySpec
+    from flas_engine.kernels import Product
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormWeight:
+    """What an RMSNorm multiplies with, in float32; Gemma's offset is added already."""
+
+    weight: torch.Tensor
+    epsilon: torch.Tensor
+    """A scalar, on the weight's device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWeights:
-    """Weights of one decoder layer, in the model's dtype but for norms that the family keeps in float32."""
+    """Weights of one decoder layer, products laid out for the machine."""
 
-    input_norm: torch.Tensor
-    qkv: torch.Tensor
-    """[(N + 2K) H, D]: queries, keys, values."""
-    qkv_bias: torch.Tensor | None
-    q_norm: torch.Tensor | None
-    k_norm: torch.Tensor | None
-    out: torch.Tensor
-    out_bias: torch.Tensor | None
-    post_attention_norm: torch.Tensor | None
-    pre_mlp_norm: torch.Tensor
-    gate_up: torch.Tensor
-    """[2 intermediate, D]."""
-    gate_up_bias: torch.Tensor | None
-    down: torch.Tensor
-    down_bias: torch.Tensor | None
-    post_mlp_norm: torch.Tensor | None
+    input_norm: NormWeight
+    qkv: Product
+    """D -> (N + 2K) H: queries, keys, values."""
+    qk_norm: NormWeight | None
+    """[N + K, H]: every head's own copy of the weight that the family norms queries or keys with."""
+    out: Product
+    post_attention_norm: NormWeight | None
+    pre_mlp_norm: NormWeight
+    gate_up: Product
+    """D -> 2 intermediate."""
+    down: Product
+    post_mlp_norm: NormWeight | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +60,16 @@ class BaseModel:
     embedding: torch.Tensor
     """[V, D]"""
     layers: tuple[LayerWeights, ...]
-    final_norm: torch.Tensor
-    head: torch.Tensor
-    """[V, D]; the same tensor as `embedding` where the two are tied."""
+    final_norm: NormWeight
+    head: Product
+    """D -> V; its weight is `embedding`'s where the two are tied."""
     device: torch.device
     dtype: torch.dtype
+    """Of the products, and of what the caches hold."""
+    layout: str
+    """How the weights were asked to be laid out; see `kernels`."""
+    num_bytes: int
+    """Memory that the weights take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +84,11 @@ class Rotation:
 class Window:
     """All that one pass over new tokens needs to know besides the weights, computed once for all layers."""
 
-    positions: torch.Tensor
-    """[B, L]"""
     slots: slice | torch.Tensor
-    """Where keys and values go: slots common to all lanes, or one a lane [B] when L is 1."""
+    """Where keys and values go: slots common to all lanes, or with L = 1 a place a lane [B] in the cache's rows, one
+    after the other (`KVCache.places`)."""
+    rows: slice
+    """Which rows of the caches the lanes are."""
     num_slots: int
     """How many slots the new tokens look at, their own included."""
     rotary: Rotation
@@ -83,12 +98,39 @@ class Window:
     sliding_bias: torch.Tensor
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, architecture: Architecture) -> torch.Tensor:
-    """Norm the last axis as the family does: Gemma multiplies in float32, the others in the dtype of `x`."""
-    size = (x.shape[-1],)
-    if architecture.family.norm_offset:
-        return F.rms_norm(x.float(), size, weight, architecture.norm_epsilon).to(x.dtype)
-    return F.rms_norm(x, size, None, architecture.norm_epsilon) * weight
+class Workspace:
+    """What the layers of a decoding pass write their products' inputs into, so that a token allocates little.
+
+    Padding rows are there for the products' speed alone.
+    """
+
+    def __init__(self, base: BaseModel, num_lanes: int) -> None:
+        a = base.architecture
+        self.num_rows = max(num_lanes, FULL_SPEED_ROWS if base.device.type == "cpu" else 0)
+
+        def rows(width: int) -> torch.Tensor:
+            return torch.zeros(self.num_rows, 1, width, device=base.device, dtype=base.dtype)
+
+        self.num_lanes = num_lanes
+        self.normed = rows(a.hidden_size)
+        self.attended = rows(a.num_heads * a.head_dim)
+        self.activated = rows(a.intermediate_size)
+        self.attended_lanes, self.activated_lanes = self.attended[:num_lanes], self.activated[:num_lanes]
+
+
+def rms_norm(x: torch.Tensor, norm: NormWeight, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Norm the last axis, in float32 unless `out` has another dtype; a weight with a row a head norms every head."""
+    return torch.mul(x * _inverse_rms(x, norm), norm.weight, out=out)
+
+
+def _inverse_rms(x: torch.Tensor, norm: NormWeight) -> torch.Tensor:
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return torch.addcmul(norm.epsilon, size, size, value=1.0 / x.shape[-1]).rsqrt_()
+
+
+def add_normed(h: torch.Tensor, x: torch.Tensor, norm: NormWeight | None) -> torch.Tensor:
+    """Add `x`, normed where the family does so, to the residual stream."""
+    return h + x if norm is None else torch.addcmul(h, x * _inverse_rms(x, norm), norm.weight)
 
 
 def rotation(spec: RotarySpec, positions_BL: torch.Tensor, dtype: torch.dtype) -> Rotation:
@@ -101,43 +143,38 @@ def rotation(spec: RotarySpec, positions_BL: torch.Tensor, dtype: torch.dtype) -
 
 def rotate(x_BLNH: torch.Tensor, by: Rotation) -> torch.Tensor:
     """Rotate every head of `x` by its position."""
-    return x_BLNH * by.cos + x_BLNH.roll(x_BLNH.shape[-1] // 2, dims=-1) * by.sin
+    return torch.addcmul(x_BLNH * by.cos, x_BLNH.roll(x_BLNH.shape[-1] // 2, dims=-1), by.sin)
 
 
 def make_window(
     architecture: Architecture,
     positions_BL: torch.Tensor,
-    slots: slice | torch.Tensor,
-    num_slots: int,
+    slots: slice,
     dtype: torch.dtype,
     visible_BS: torch.Tensor | None = None,
+    rows: slice = slice(None),
 ) -> Window:
-    """Prepare a pass over new tokens at `positions`.
+    """Prepare a pass over new tokens at `positions` in `slots`.
 
-    A query at slot q sees slots 0..q: lanes at positions 3 and 5 of 6 slots see [1 1 1 1 0 0] and [1 1 1 1 1 1]. Where
-    slots are not positions (left-padded batches of other people's code), `visible_BS` hides the padding's slots.
+    A query at slot q sees slots 0..q. Where slots are not positions (left-padded batches of other people's code),
+    `visible_BS` hides the padding's slots.
     """
     device = positions_BL.device
-    slot_indices = torch.arange(num_slots, device=device)
-    if isinstance(slots, slice):
-        query_slots = torch.arange(slots.start, slots.stop, device=device)[None]
-    else:
-        query_slots = slots[:, None]
-    sees = slot_indices <= query_slots[:, None, :, None]
+    slot_indices = torch.arange(slots.stop, device=device)
+    query_slots = slot_indices[slots][None, None, :, None]
+    sees = slot_indices <= query_slots
     if visible_BS is not None:
-        own = slot_indices == query_slots[:, None, :, None]  # a padding query sees itself: softmax needs one slot
-        sees = sees & (visible_BS[:, None, None, :] | own)
+        # A padding query sees itself: softmax needs one slot.
+        sees = sees & (visible_BS[:, None, None, :] | (slot_indices == query_slots))
     bias = _as_bias(sees, dtype)
     sliding_bias, rotary = bias, rotation(architecture.rotary, positions_BL, dtype)
     if architecture.sliding_layers and architecture.sliding_window:
-        sliding_bias = _as_bias(
-            sees & (slot_indices > query_slots[:, None, :, None] - architecture.sliding_window), dtype
-        )
+        sliding_bias = _as_bias(sees & (slot_indices > query_slots - architecture.sliding_window), dtype)
     same = architecture.sliding_rotary is architecture.rotary
     return Window(
-        positions=positions_BL,
         slots=slots,
-        num_slots=num_slots,
+        rows=rows,
+        num_slots=slots.stop,
         rotary=rotary,
         sliding_rotary=rotary if same else rotation(architecture.sliding_rotary, positions_BL, dtype),
         bias=bias,
@@ -180,75 +217,91 @@ def attend(
 
 
 def embed(base: BaseModel, token_ids_BL: torch.Tensor) -> torch.Tensor:
-    """Look up token embeddings [B, L, D], scaled where the family does."""
-    h_BLD = F.embedding(token_ids_BL, base.embedding)
+    """Look up token embeddings [B, L, D] in float32, scaled where the family does."""
+    h_BLD = F.embedding(token_ids_BL, base.embedding).float()
     if base.architecture.family.scales_embedding:
-        scale = torch.tensor(base.architecture.hidden_size**0.5, dtype=base.dtype)  # rounded as transformers rounds it
-        h_BLD = h_BLD * scale
+        # The scale is rounded as transformers rounds it.
+        h_BLD *= torch.tensor(base.architecture.hidden_size**0.5, dtype=base.dtype).item()
     return h_BLD
 
 
 def run_layers(
-    base: BaseModel, h_BLD: torch.Tensor, layers: range, window: Window, cache: KVCache | None, first_cached: int = 0
+    base: BaseModel,
+    h_PLD: torch.Tensor,
+    layers: range,
+    window: Window,
+    cache: KVCache | None,
+    first_cached: int = 0,
+    workspace: Workspace | None = None,
 ) -> torch.Tensor:
-    """Run the decoder layers `layers` over the window and return the residual stream [B, L, D].
+    """Run the decoder layers `layers` over the window and return the residual stream [P, L, D] in float32.
 
     Keys and values go through `cache`, whose layer 0 is the decoder's layer `first_cached`; without a cache the window
-    is the whole text.
+    is the whole text. A decoding pass (L = 1) brings a workspace, and with it rows of padding behind the lanes.
     """
     for index in layers:
-        h_BLD = _run_layer(base.architecture, base.layers[index], index, h_BLD, window, cache, index - first_cached)
-    return h_BLD
+        h_PLD = _run_layer(base, index, h_PLD, window, cache, index - first_cached, workspace)
+    return h_PLD
 
 
 def _run_layer(
-    architecture: Architecture,
-    weights: LayerWeights,
+    base: BaseModel,
     index: int,
-    h_BLD: torch.Tensor,
+    h_PLD: torch.Tensor,
     window: Window,
     cache: KVCache | None,
     cache_layer: int,
+    workspace: Workspace | None,
 ) -> torch.Tensor:
+    architecture, weights = base.architecture, base.layers[index]
     is_sliding = index in architecture.sliding_layers
-    x_BLD = rms_norm(h_BLD, weights.input_norm, architecture)
-    q, k, v = _project(architecture, weights, x_BLD, window.sliding_rotary if is_sliding else window.rotary)
+    rotary, bias = (window.sliding_rotary, window.sliding_bias) if is_sliding else (window.rotary, window.bias)
+    x = rms_norm(h_PLD, weights.input_norm, workspace.normed if workspace else None)
+    q, k, v = _split(base, weights.qk_norm, _lanes(weights.qkv(x), workspace), rotary)
     if cache is not None:
-        cache.write(cache_layer, window.slots, k, v, None)
-        k, v = cache.read(cache_layer, window.num_slots, None)
-    bias = window.sliding_bias if is_sliding else window.bias
-    x_BLD = attend(q, k, v, bias, architecture.attention_scale, architecture.attention_softcap)
-    x_BLD = F.linear(x_BLD, weights.out, weights.out_bias)
-    if weights.post_attention_norm is not None:
-        x_BLD = rms_norm(x_BLD, weights.post_attention_norm, architecture)
-    h_BLD = h_BLD + x_BLD
-    x_BLD = rms_norm(h_BLD, weights.pre_mlp_norm, architecture)
-    gate, up = F.linear(x_BLD, weights.gate_up, weights.gate_up_bias).chunk(2, dim=-1)
-    x_BLD = F.linear(architecture.activation(gate) * up, weights.down, weights.down_bias)
-    if weights.post_mlp_norm is not None:
-        x_BLD = rms_norm(x_BLD, weights.post_mlp_norm, architecture)
-    return h_BLD + x_BLD
+        cache.write(cache_layer, window.rows, window.slots, k, v)
+        k, v = cache.read(cache_layer, window.rows, window.num_slots)
+    x = attend(
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        bias,
+        architecture.attention_scale,
+        architecture.attention_softcap,
+    )
+    if workspace:
+        workspace.attended_lanes.copy_(x)
+        x = workspace.attended
+    h_PLD = add_normed(h_PLD, weights.out(x), weights.post_attention_norm)
+    x = rms_norm(h_PLD, weights.pre_mlp_norm, workspace.normed if workspace else None)
+    gate, up = _lanes(weights.gate_up(x), workspace).chunk(2, dim=-1)
+    x = torch.mul(architecture.activation(gate), up, out=workspace.activated_lanes if workspace else None)
+    return add_normed(h_PLD, weights.down(workspace.activated if workspace else x), weights.post_mlp_norm)
 
 
-def _project(
-    architecture: Architecture, weights: LayerWeights, x_BLD: torch.Tensor, by: Rotation
+def _lanes(x_PLD: torch.Tensor, workspace: Workspace | None) -> torch.Tensor:
+    """Leave out the rows of padding."""
+    return x_PLD[: workspace.num_lanes] if workspace else x_PLD
+
+
+def _split(
+    base: BaseModel, qk_norm: NormWeight | None, qkv: torch.Tensor, by: Rotation
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return rotated queries [B, N, L, H], rotated keys and values [B, K, L, H]."""
-    N, K, H = architecture.num_heads, architecture.num_kv_heads, architecture.head_dim
-    qkv = F.linear(x_BLD, weights.qkv, weights.qkv_bias).view(*x_BLD.shape[:-1], N + 2 * K, H)
-    if weights.q_norm is not None and weights.k_norm is not None:
-        q = rms_norm(qkv[:, :, :N], weights.q_norm, architecture)
-        k = rms_norm(qkv[:, :, N : N + K], weights.k_norm, architecture)
-        q, k = rotate(q, by), rotate(k, by)
-    else:
-        q, k = rotate(qkv[:, :, : N + K], by).split([N, K], dim=2)
-    return q.transpose(1, 2), k.transpose(1, 2), qkv[:, :, N + K :].transpose(1, 2)
+    """Return rotated queries [B, L, N, H], rotated keys and values [B, L, K, H]."""
+    a = base.architecture
+    N, K, H = a.num_heads, a.num_kv_heads, a.head_dim
+    qkv = qkv.view(*qkv.shape[:-1], N + 2 * K, H)
+    qk = qkv[:, :, : N + K]
+    if qk_norm is not None:
+        qk = rms_norm(qk, qk_norm).to(base.dtype)
+    q, k = rotate(qk, by).split([N, K], dim=2)
+    return q, k, qkv[:, :, N + K :]
 
 
 def to_logits(base: BaseModel, h_BD: torch.Tensor) -> torch.Tensor:
     """Return the logits [..., V] in float32 of what the last layer handed on."""
-    logits = F.linear(rms_norm(h_BD, base.final_norm, base.architecture), base.head)
+    logits = base.head(rms_norm(h_BD, base.final_norm)).float()
     cap = base.architecture.final_softcap
     if cap is not None:
         logits = torch.tanh(logits / cap) * cap
-    return logits.float()
+    return logits

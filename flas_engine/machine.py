@@ -1,4 +1,4 @@
-"""The one place that chooses device, dtype and threads."""
+"""The one place that chooses device, dtype, the layout of weights, and threads."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import psutil
 import torch
 
 from flas_engine.errors import ModelError
+from flas_engine.kernels import INT8, PACKED
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DTYPE_NAMES = (*DTYPES, INT8)
+"""What a caller can ask for: `int8` stores the base's weights in a byte each, and computes in the machine's best."""
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -35,13 +38,13 @@ def _has_device(device: torch.device) -> bool:
 
 
 def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the dtype called `name`, or the smallest that the device multiplies fast: bfloat16 where it has kernels.
+    """Return the dtype to compute in: `name`, or the smallest that the device multiplies fast, bfloat16 if it can.
 
     Raises `ModelError` for an unknown name.
     """
-    if name is not None:
-        if name not in DTYPES:
-            raise ModelError(f"dtype {name!r} is unknown; use {', '.join(DTYPES)}")
+    if name is not None and name not in DTYPE_NAMES:
+        raise ModelError(f"dtype {name!r} is unknown; use {', '.join(DTYPE_NAMES)}")
+    if name in DTYPES:
         return DTYPES[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -50,6 +53,16 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     # Asked for first: a torch without oneDNN (macOS) does not have the operation that tells either.
     has_bfloat16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def choose_layout(dtype_name: str | None) -> str:
+    """Return the layout of the base's weights for a dtype that was asked for."""
+    return INT8 if dtype_name == INT8 else PACKED
+
+
+def weight_itemsize(dtype_name: str | None, device: torch.device) -> int:
+    """Return the bytes that a weight of the base takes."""
+    return 1 if choose_layout(dtype_name) == INT8 else choose_dtype(dtype_name, device).itemsize
 
 
 def choose_num_threads() -> int:

@@ -1,9 +1,14 @@
 """The transform h' = h + integral of the mixed field, for the steered lanes of a batch.
 
 A lane's field is the mix v = sum_i w_i v(h, t, c_i); every (lane, concept) pair is one row of the velocity field.
-Example: lanes [T 0; T 1 with one concept; T 2 with two] have rows 1, 2, 3 of lanes 1, 2, 2; lane 0 never enters.
+Example: lanes with no, one and two concepts have rows 0, 1, 2 of lanes 1, 2, 2; lane 0 never enters. A lane with a
+concept goes through the field at T = 0 too, where it stands still and keeps its activations bit for bit, so that the
+trajectories that later positions attend to are there when its T is raised.
 
-Shapes: B lanes, M steered lanes, R rows of steered lanes, E evaluations, L new tokens, D hidden.
+Flow times, embedded times and concepts live in tensors that are written in place: a pass has the same shapes, and the
+same addresses, whatever they are.
+
+Shapes: B lanes, M lanes with concepts, R rows, E evaluations, L new tokens, D hidden.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import torch
 
 from flas_engine.cache import KVCache
 from flas_engine.field import batch_conditions
-from flas_engine.layers import Rotation, make_window
+from flas_engine.layers import Rotation
 from flas_engine.solvers import evaluation_times, integrate
 
 if TYPE_CHECKING:
@@ -29,23 +34,24 @@ Mix = tuple[tuple["ConceptKeysValues", float], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """Tensors of the present flow times, made anew when one changes and not once a token."""
+    """A run of lanes with concepts, as tensors."""
 
     lanes: torch.Tensor | None
-    """[M]; None when every lane is steered."""
+    """[M], counted from the first lane of the run; None when all have concepts."""
     row_lanes: torch.Tensor
-    """[R], the lane of each row."""
+    """[R], the lane of each row, counted from the first of the run."""
     row_of: torch.Tensor | None
-    """[R], the row's index among the steered lanes; None when every steered lane has one concept."""
+    """[R], the row's index among the lanes with concepts; None when every one of them has one concept."""
+    cache_rows: slice
     weights: torch.Tensor | None
     """[R, 1, 1]; None when all are 1."""
     flow_time: torch.Tensor
     """[M, 1, 1]"""
+    is_steered: torch.Tensor
+    """[M, 1, 1], whether the flow time is not 0."""
     time_embedding: torch.Tensor
-    """[E, R, D]"""
+    """[E, R, 1, D]"""
     conditions: Conditions
-    cache_rows: torch.Tensor | None
-    """[R], None when all rows of the cache are used in order."""
 
 
 class Steering:
@@ -67,7 +73,7 @@ class Steering:
         self._device = field.device
         self._times = torch.tensor(evaluation_times(solver, num_steps), device=self._device)
         self._cache = self._make_cache()
-        self._plan = self._make_plan()
+        self._plan = self._make_plan(range(len(mixes)))
 
     @property
     def flow_times(self) -> list[float]:
@@ -75,19 +81,20 @@ class Steering:
         return self._flow_times
 
     @property
-    def needs_history(self) -> bool:
-        """Whether a lane that leaves T = 0 needs its earlier activations (`adopt`)."""
-        return self._cache is not None
-
-    @property
     def num_bytes(self) -> int:
         """Memory that the trajectories' keys and values take."""
         return self._cache.num_bytes if self._cache is not None else 0
 
+    def identity(self, lane: int) -> tuple[object, ...]:
+        """Return what a lane's steering depends on: alike in this, two lanes read one text to the same activations."""
+        mix = tuple((id(concept), weight) for concept, weight in self._mixes[lane])
+        return (self._flow_times[lane], mix, self._solver.name, self._num_steps) if mix else ()
+
     def set_flow_time(self, lane: int, flow_time: float) -> None:
         """Let `lane` go on under another flow time; what it read before stays as it was read."""
         self._flow_times[lane] = flow_time
-        self._plan = self._make_plan()
+        if self._plan is not None:
+            self._write_times(self._plan, range(len(self._mixes)))
 
     def reserve(self, slots: int) -> None:
         """Make room for positions below `slots`."""
@@ -101,43 +108,59 @@ class Steering:
             self._cache.select(self._index(rows))
         self._mixes = [self._mixes[lane] for lane in lanes]
         self._flow_times = [self._flow_times[lane] for lane in lanes]
-        self._plan = self._make_plan()
+        self._plan = self._make_plan(range(len(lanes)))
 
-    def transform(self, h_BLD: torch.Tensor, window: Window) -> torch.Tensor:
-        """Return the activations with every steered lane carried to its flow time; baseline lanes are not touched."""
-        plan = self._plan
-        if plan is None:
-            return h_BLD
-        carried = self._carry(h_BLD if plan.lanes is None else h_BLD[plan.lanes], window, plan).to(h_BLD.dtype)
-        return carried if plan.lanes is None else h_BLD.index_copy(0, plan.lanes, carried)
+    def take_over(self, lane: int, source: Steering, source_lane: int, slots: slice) -> None:
+        """Take over the trajectories of a lane of the same identity."""
+        if self._cache is not None and source._cache is not None:
+            for row, source_row in zip(self._rows_of(lane), source._rows_of(source_lane), strict=True):
+                self._cache.copy_row(row, source._cache, source_row, slots)
 
-    def adopt(self, lane: int, h_LD: torch.Tensor, slots: slice) -> None:
-        """Fill a lane's trajectories for positions `slots`, read at T = 0, where they stand still at h and t = 0."""
-        assert self._cache is not None
-        if not self._mixes[lane] or not len(h_LD):
-            return
-        field, rows = self._field, self._index(list(self._rows_of(lane)))
-        positions = torch.arange(slots.start, slots.stop, device=self._device)[None]
-        window = make_window(field.architecture, positions, slots, slots.stop, field.dtype)
-        conditions = batch_conditions([concept for concept, _ in self._mixes[lane]])
-        z_RLD = field.enter(h_LD).expand(len(rows), -1, -1)
-        still = field.time_embed(torch.zeros(len(rows), device=self._device))
-        self.reserve(slots.stop)
-        for evaluation in range(len(self._times)):
-            field(z_RLD, still, conditions, window, self._cache, evaluation, rows)
+    def transform(self, h_PLD: torch.Tensor, window: Window, lanes: range | None = None) -> torch.Tensor:
+        """Return the activations with every steered lane carried to its flow time; those at T = 0 are not touched.
+
+        `h` holds the batch's `lanes` (all, unless given), and perhaps rows of padding behind them.
+        """
+        plan = self._plan if lanes is None else self._make_plan(lanes)
+        if plan is None or not self._is_needed(lanes or range(len(self._mixes))):
+            return h_PLD
+        is_all = plan.lanes is None and len(plan.flow_time) == len(h_PLD)
+        h_MLD = h_PLD if is_all else h_PLD[: len(plan.flow_time)] if plan.lanes is None else h_PLD[plan.lanes]
+        carried = torch.where(plan.is_steered, self._carry(h_MLD, window, plan).to(h_MLD.dtype), h_MLD)
+        if is_all:
+            return carried
+        if plan.lanes is None:
+            return torch.cat([carried, h_PLD[len(carried) :]])
+        return h_PLD.index_copy(0, plan.lanes, carried)
+
+    def _is_needed(self, lanes: range) -> bool:
+        """Whether a lane is steered, or its trajectory at T = 0 has to be kept."""
+        return self._cache is not None or any(self._flow_times[lane] != 0.0 for lane in lanes)
 
     def _carry(self, h_MLD: torch.Tensor, window: Window, plan: _Plan) -> torch.Tensor:
-        field, rows = self._field, _select(window, plan.row_lanes)
+        field, window = self._field, self._rows_window(window, plan)
 
         def velocity(z_MLD: torch.Tensor, evaluation: int) -> torch.Tensor:
             z_RLD = z_MLD if plan.row_of is None else z_MLD[plan.row_of]
-            embedding = plan.time_embedding[evaluation]
-            v_RLD = field(z_RLD, embedding, plan.conditions, rows, self._cache, evaluation, plan.cache_rows)
+            v_RLD = field(z_RLD, plan.time_embedding[evaluation], plan.conditions, window, self._cache, evaluation)
             if plan.weights is not None:
                 v_RLD = v_RLD * plan.weights
             return v_RLD if plan.row_of is None else torch.zeros_like(z_MLD).index_add(0, plan.row_of, v_RLD)
 
         return field.leave(integrate(velocity, field.enter(h_MLD), plan.flow_time, self._solver, self._num_steps))
+
+    def _rows_window(self, window: Window, plan: _Plan) -> Window:
+        """Return the window as the field's rows see it; what is common to all lanes is common to all rows."""
+
+        def of_rows(x: torch.Tensor) -> torch.Tensor:
+            return x if len(x) == 1 else x[plan.row_lanes]
+
+        slots = window.slots
+        if isinstance(slots, torch.Tensor) and self._cache is not None:
+            rows = torch.arange(plan.cache_rows.start, plan.cache_rows.stop, device=self._device)
+            slots = slots[plan.row_lanes] + (rows - plan.row_lanes) * self._cache.capacity
+        rotary = Rotation(cos=of_rows(window.rotary.cos), sin=of_rows(window.rotary.sin))
+        return replace(window, slots=slots, rows=plan.cache_rows, rotary=rotary, bias=of_rows(window.bias))
 
     def _make_cache(self) -> KVCache | None:
         num_rows = sum(len(mix) for mix in self._mixes)
@@ -157,39 +180,36 @@ class Steering:
         first = sum(len(mix) for mix in self._mixes[:lane])
         return range(first, first + len(self._mixes[lane]))
 
-    def _make_plan(self) -> _Plan | None:
-        steered = [lane for lane, flow_time in enumerate(self._flow_times) if flow_time != 0.0]
-        if not steered:
+    def _make_plan(self, lanes: range) -> _Plan | None:
+        with_concepts = [lane for lane in lanes if self._mixes[lane]]
+        if not with_concepts:
             return None
-        pairs = [(index, lane, row) for index, lane in enumerate(steered) for row in self._rows_of(lane)]
-        weights = [weight for lane in steered for _, weight in self._mixes[lane]]
-        row_times = torch.tensor([self._flow_times[lane] for _, lane, _ in pairs], device=self._device)
-        num_rows = sum(len(mix) for mix in self._mixes)
-        return _Plan(
-            lanes=None if len(steered) == len(self._mixes) else self._index(steered),
-            row_lanes=self._index([lane for _, lane, _ in pairs]),
-            row_of=None if len(pairs) == len(steered) else self._index([index for index, _, _ in pairs]),
+        pairs = [(index, lane - lanes.start) for index, lane in enumerate(with_concepts) for _ in self._rows_of(lane)]
+        weights = [weight for lane in with_concepts for _, weight in self._mixes[lane]]
+        num_lanes, num_rows, D = len(with_concepts), len(pairs), self._field.architecture.hidden_size
+        plan = _Plan(
+            lanes=None if num_lanes == len(lanes) else self._index([lane - lanes.start for lane in with_concepts]),
+            row_lanes=self._index([lane for _, lane in pairs]),
+            row_of=None if num_rows == num_lanes else self._index([index for index, _ in pairs]),
+            cache_rows=slice(self._rows_of(lanes.start).start, self._rows_of(lanes.stop - 1).stop),
             weights=None
             if all(w == 1.0 for w in weights)
             else torch.tensor(weights, device=self._device)[:, None, None],
-            flow_time=torch.tensor([self._flow_times[lane] for lane in steered], device=self._device)[:, None, None],
-            time_embedding=self._field.time_embed(self._times[:, None] * row_times),
-            conditions=batch_conditions([concept for lane in steered for concept, _ in self._mixes[lane]]),
-            cache_rows=None if len(pairs) == num_rows else self._index([row for _, _, row in pairs]),
+            flow_time=torch.zeros(num_lanes, 1, 1, device=self._device),
+            is_steered=torch.zeros(num_lanes, 1, 1, device=self._device, dtype=torch.bool),
+            time_embedding=torch.zeros(len(self._times), num_rows, 1, D, device=self._device),
+            conditions=batch_conditions([concept for lane in with_concepts for concept, _ in self._mixes[lane]]),
         )
+        self._write_times(plan, lanes)
+        return plan
+
+    def _write_times(self, plan: _Plan, lanes: range) -> None:
+        with_concepts = [lane for lane in lanes if self._mixes[lane]]
+        lane_times = torch.tensor([self._flow_times[lane] for lane in with_concepts], device=self._device)
+        row_times = lane_times.repeat_interleave(self._index([len(self._mixes[lane]) for lane in with_concepts]))
+        plan.flow_time.copy_(lane_times[:, None, None])
+        plan.is_steered.copy_(plan.flow_time != 0.0)
+        plan.time_embedding.copy_(self._field.time_embed(self._times[:, None] * row_times)[:, :, None])
 
     def _index(self, values: list[int]) -> torch.Tensor:
         return torch.tensor(values, device=self._device, dtype=torch.long)  # said, because there may be no values
-
-
-def _select(window: Window, lanes: torch.Tensor) -> Window:
-    """Return the window as the rows see it; what is common to all lanes is common to all rows."""
-
-    def of_rows(x: torch.Tensor) -> torch.Tensor:
-        return x if len(x) == 1 else x[lanes]
-
-    if len(window.positions) == len(window.bias) == 1:
-        return window
-    slots = window.slots if isinstance(window.slots, slice) else window.slots[lanes]
-    rotary = Rotation(cos=of_rows(window.rotary.cos), sin=of_rows(window.rotary.sin))
-    return replace(window, positions=of_rows(window.positions), slots=slots, rotary=rotary, bias=of_rows(window.bias))

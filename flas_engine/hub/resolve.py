@@ -233,14 +233,14 @@ def _short_name(source: str) -> str:
 
 def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
     """Refuse what would not fit, before it is read: num parameters x bytes of the dtype they will have."""
-    from flas_engine.machine import choose_device, choose_dtype
+    from flas_engine.machine import choose_device, weight_itemsize
 
     device = choose_device(spec.device)
     if base.is_file():
         weight_bytes = base.stat().st_size  # packed; unpacked it needs more, but how much only reading it tells
     else:
         num_parameters = sum(check_weights(path, "download it again") for path in weight_files(base))
-        weight_bytes = num_parameters * choose_dtype(spec.dtype, device).itemsize
+        weight_bytes = num_parameters * weight_itemsize(spec.dtype, device)
     memory = memory_of(device.type)
     smaller = [entry for entry in cached_models() if entry.base_bytes and entry.base_bytes * 2 <= weight_bytes]
     fitting = [entry.name for entry in smaller if fits(entry.base_bytes, memory)]

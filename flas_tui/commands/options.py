@@ -30,7 +30,7 @@ def complete_devices(incomplete: str) -> list[str]:
 
 def complete_dtypes(incomplete: str) -> list[str]:
     """List the dtypes that begin with `incomplete`."""
-    return [name for name in ("bfloat16", "float16", "float32") if name.startswith(incomplete.lower())]
+    return [name for name in ("bfloat16", "float16", "float32", "int8") if name.startswith(incomplete.lower())]
 
 
 Model = Annotated[
@@ -59,7 +59,7 @@ Dtype = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="bfloat16, float16 or float32. Default: the engine's choice.",
+        help="bfloat16, float16, float32, or int8: a byte a weight. Default: the engine's choice.",
         autocompletion=complete_dtypes,
     ),
 ]

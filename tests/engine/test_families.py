@@ -10,7 +10,7 @@ from tiny import FAMILY_NAMES, tiny_config, tiny_transformers_model
 from transformers import Gemma3Config
 
 from flas_engine.base import assemble, from_transformers, load_base, load_config, open_state
-from flas_engine.decode import CHUNK_TOKENS, LaneBatch
+from flas_engine.batch import CHUNK_TOKENS, LaneBatch
 from flas_engine.errors import ModelError
 from flas_engine.families import find_family, read_architecture
 

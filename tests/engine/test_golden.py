@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from flas_engine.base import load_base, load_config
+from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import read_flow
 from flas_engine.concept import encode_tokens
-from flas_engine.decode import LaneBatch
 from flas_engine.families import read_architecture
+from flas_engine.kernels import PACKED, PLAIN
 from flas_engine.solvers import EULER
 from flas_engine.steering import Steering
 
@@ -34,19 +35,23 @@ CPU = torch.device("cpu")
 
 
 class RecordingSteering(Steering):
-    """Keeps what layer l hands on after steering."""
+    """Keeps what layer l hands on after steering, lane by lane, of the prompts."""
 
-    def transform(self, h_BLD: torch.Tensor, window: Window) -> torch.Tensor:
-        self.steered_BLD = super().transform(h_BLD, window)
-        return self.steered_BLD
+    def transform(self, h_PLD: torch.Tensor, window: Window, lanes: range | None = None) -> torch.Tensor:
+        steered_PLD = super().transform(h_PLD, window, lanes)
+        if lanes is not None:
+            self.steered = getattr(self, "steered", {}) | dict(zip(lanes, steered_PLD, strict=True))
+        return steered_PLD
 
 
-def load_golden(folder: Path, scratch: Path) -> tuple[BaseModel, Flow, dict[str, torch.Tensor]]:
+def load_golden(folder: Path, scratch: Path, layout: str) -> tuple[BaseModel, Flow, dict[str, torch.Tensor]]:
     shutil.copy(folder / "flow.safetensors", scratch)
     shutil.copy(folder / "flow_config.json", scratch / "config.json")
     config = load_config(folder)
-    base = load_base(folder, config, CPU, torch.float32)
+    base = load_base(folder, config, CPU, torch.float32, layout=layout)
     flow = read_flow(scratch, read_architecture(config), CPU, torch.float32)
+    if layout != PLAIN:
+        flow.field.freeze(layout)
     return base, flow, load_file(folder / "golden.safetensors")
 
 
@@ -60,10 +65,11 @@ def test_there_are_golden_folders() -> None:
     assert GOLDEN, f"no golden.safetensors under {GOLDEN_DIR}"
 
 
+@pytest.mark.parametrize("layout", [PLAIN, PACKED])
 @pytest.mark.parametrize("folder", GOLDEN, ids=lambda folder: folder.name)
 @torch.inference_mode()
-def test_engine_agrees_with_the_reference(folder: Path, tmp_path: Path) -> None:
-    base, flow, golden = load_golden(folder, tmp_path)
+def test_engine_agrees_with_the_reference(folder: Path, layout: str, tmp_path: Path) -> None:
+    base, flow, golden = load_golden(folder, tmp_path, layout)
     concept_hidden = encode_tokens(base, golden["concept_ids"])
     torch.testing.assert_close(concept_hidden, golden["concept_hidden"], atol=TOLERANCE, rtol=0)
 
@@ -75,7 +81,7 @@ def test_engine_agrees_with_the_reference(folder: Path, tmp_path: Path) -> None:
     logits = [batch.read_prompts()]
     for lane, prompt in enumerate(prompts):
         expected = golden["steered_hidden_prefill"][lane, -len(prompt) :]
-        ours = steering.steered_BLD[lane, : len(prompt)]
+        ours = steering.steered[lane][: len(prompt)]
         torch.testing.assert_close(ours, expected, atol=TOLERANCE, rtol=0)
     logits += [batch.advance(tokens) for tokens in golden["tokens"].unbind(dim=1)]
     torch.testing.assert_close(torch.stack(logits, dim=1), golden["logits"], atol=TOLERANCE, rtol=0)

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from flas_engine.base import from_transformers
+from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import write_flow
 from flas_engine.concept import make_encoder
-from flas_engine.decode import LaneBatch
 from flas_engine.errors import CheckpointError, RequestError
 from flas_engine.hook import steered
 from flas_engine.request import WeightedConcept

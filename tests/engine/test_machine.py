@@ -75,7 +75,7 @@ def test_a_dtype_may_be_named(name: str, dtype: torch.dtype) -> None:
 def test_an_unknown_dtype_is_named_with_the_known_ones(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         choose_dtype(name, CPU)
-    assert str(caught.value) == f"dtype {name!r} is unknown; use bfloat16, float16, float32"
+    assert str(caught.value) == f"dtype {name!r} is unknown; use bfloat16, float16, float32, int8"
 
 
 @pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, torch.bfloat16), (False, torch.float16)])

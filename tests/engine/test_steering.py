@@ -7,7 +7,7 @@ import torch
 from tiny import FAMILY_NAMES, tiny_architecture, tiny_flow, tiny_transformers_model
 
 from flas_engine.base import from_transformers
-from flas_engine.decode import LaneBatch
+from flas_engine.batch import LaneBatch
 from flas_engine.solvers import SOLVERS
 from flas_engine.steering import Mix, Steering
 

@@ -1,0 +1,368 @@
+"""The lanes of one request while they are read and decoded: caches, masks, rotations, and the steering between.
+
+Prompts are read below l once for all lanes that share them, and above l a few lanes at a time, so that the first lane
+can speak before the last is read. A decoding pass then moves all live lanes by one token: masks, rotations and slots
+are rows of tables that are kept up to date in place, and nothing about a pass but its numbers changes. A lane that
+ends stays where it is, unread, until half of the batch is dead.
+
+Shapes: B lanes, U different prompts, L new tokens, S slots, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from flas_engine.cache import KVCache, round_up
+from flas_engine.layers import Rotation, Window, Workspace, embed, make_window, rotation, run_layers, to_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flas_engine.control import RunControl
+    from flas_engine.families import RotarySpec
+    from flas_engine.layers import BaseModel
+    from flas_engine.steering import Steering
+
+CHUNK_TOKENS = 512
+"""Prompts are read in pieces of this many tokens: bounds the memory of a pass, and how long a stop can take."""
+ROWS_AT_FULL_SPEED = {"cpu": 64, "cuda": 2048}
+"""Reading more rows at once than this is no faster by the row, so that lanes may as well be read one after another."""
+SLOT_BUCKET = 64
+"""Attention looks at a multiple of this many slots, so that shapes seldom change."""
+SMALL_BATCH = 4
+"""Dead lanes of a batch up to this size are never cleared away: they cost next to nothing."""
+
+
+class LaneBatch:
+    """The decoding state of the live lanes: what has been read, layer by layer, and the steering that applies."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        layer: int | None,
+        steering: Steering | None,
+        prompts: list[list[int]],
+        previous: LaneBatch | None = None,
+    ) -> None:
+        """Prepare to read `prompts`; what they share with the lanes of a batch that is over is taken from there."""
+        self._base = base
+        self._steering = steering
+        self._cut = base.architecture.num_layers if layer is None else layer + 1
+        self._prompts = prompts
+        self._unique = list(dict.fromkeys(map(tuple, prompts)))
+        self._prompt_of = [self._unique.index(tuple(prompt)) for prompt in prompts]
+        self._ids = [list(prompt) for prompt in prompts]
+        """What stands in each lane's slots once the prompts are read."""
+        self._is_read = False
+        self._live = list(range(len(prompts)))
+        self._lower = self._make_cache(self._cut, len(self._unique))
+        self._upper = self._make_cache(base.architecture.num_layers - self._cut, len(prompts))
+        self._is_mixed = [False] * len(prompts)
+        """Whether a lane's flow time changed on the way, so that no other lane can take over what was read above l."""
+        longest = max(map(len, prompts))
+        self._activations = torch.zeros(
+            len(self._unique), round_up(longest), base.architecture.hidden_size, device=base.device
+        )
+        """[U, S, D] and later [B, S, D], float32: what layer l handed on, before steering."""
+        self._tables: _Tables | None = None
+        self._reserve(longest)
+        self._lower_start, self._upper_start = 0, [0] * len(prompts)
+        if previous is not None:
+            self._take_over(previous)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that all caches take."""
+        steering = self._steering.num_bytes if self._steering else 0
+        activations = self._activations.numel() * self._activations.element_size()
+        return self._lower.num_bytes + self._upper.num_bytes + activations + steering
+
+    @property
+    def num_reused(self) -> list[int]:
+        """Tokens of each lane's prompt that did not have to be read, because the batch before had read them."""
+        return list(self._upper_start)
+
+    def read(self) -> Iterator[tuple[range, range, torch.Tensor]]:
+        """Read the prompts; yields lanes, positions, and what the last layer handed on there [lanes, L, D].
+
+        What it yields behind the end of a lane's own prompt means nothing. Lanes that share a start come together, few
+        enough at a time that reading them at once is faster than one by one.
+        """
+        self._read_lower()
+        for lanes in self._groups():
+            longest = max(len(self._prompts[lane]) for lane in lanes)
+            of_group = self._index(self._prompt_of[lanes.start : lanes.stop])
+            for piece in _pieces(self._upper_start[lanes.start], longest):
+                slots = slice(piece.start, piece.stop)
+                window = self._window(piece, slice(lanes.start, lanes.stop))
+                h_BLD = self._activations[of_group, slots]
+                if self._steering is not None:
+                    h_BLD = self._steering.transform(h_BLD, window, lanes)
+                yield lanes, piece, self._run_upper(h_BLD, window)
+        prompt_of = self._index(self._prompt_of)
+        self._lower.select(prompt_of)
+        self._activations = self._activations[prompt_of]
+        self._is_read = True
+
+    def read_lanes(self, control: RunControl | None = None) -> Iterator[tuple[range, torch.Tensor]]:
+        """Read the prompts; yields lanes and the logits [lanes, V] behind each as they come; less when called off."""
+        last_hidden: dict[int, torch.Tensor] = {}
+        for lanes, piece, h_BLD in self.read():
+            if control is not None and control.is_cancelled:
+                return
+            for lane in lanes:
+                if len(self._prompts[lane]) - 1 in piece:
+                    last_hidden[lane] = h_BLD[lane - lanes.start, len(self._prompts[lane]) - 1 - piece.start]
+            if piece.stop == max(len(self._prompts[lane]) for lane in lanes):
+                yield lanes, to_logits(self._base, torch.stack([last_hidden.pop(lane) for lane in lanes]))
+
+    def read_prompts(self) -> torch.Tensor:
+        """Read the prompts and return the logits [B, V] behind each."""
+        return torch.cat([logits for _, logits in self.read_lanes()])
+
+    def advance(self, tokens: torch.Tensor, token_ids: list[int] | None = None) -> torch.Tensor:
+        """Read one more token in every live lane and return the logits [live, V] behind it.
+
+        `token_ids` are the same tokens, where the caller has them on the host already.
+        """
+        for lane, token_id in zip(self._live, tokens.tolist() if token_ids is None else token_ids, strict=True):
+            self._ids[lane].append(token_id)
+        tables = self._tables_for_next()
+        tables.put(tokens)
+        longest = max(len(self._ids[lane]) for lane in self._live)
+        window = tables.window(min(-(-longest // SLOT_BUCKET) * SLOT_BUCKET, tables.capacity))
+        h_P1D = embed(self._base, tables.tokens)
+        h_P1D = run_layers(self._base, h_P1D, range(self._cut), window, self._lower, 0, tables.workspace)
+        self._activations.flatten(0, 1).index_copy_(0, tables.places, h_P1D[: len(self._ids), 0])
+        if self._steering is not None:
+            h_P1D = self._steering.transform(h_P1D, window)
+        h_P1D = self._run_upper(h_P1D, window, tables.workspace)
+        tables.step()
+        is_whole = len(self._live) == len(self._ids)
+        return to_logits(self._base, h_P1D[:, 0] if is_whole else h_P1D[tables.live, 0])[: len(self._live)]
+
+    def set_flow_time(self, row: int, flow_time: float) -> None:
+        """Let the live lane at `row` go on under another flow time."""
+        assert self._steering is not None
+        lane = self._live[row]
+        if self._steering.flow_times[lane] != flow_time:
+            self._steering.set_flow_time(lane, flow_time)
+            self._is_mixed[lane] = True
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with the live lanes at `rows` only."""
+        self._live = [self._live[row] for row in rows]
+        if len(self._ids) > SMALL_BATCH and 2 * len(self._live) <= len(self._ids):
+            self._clear_dead_lanes()
+        elif self._tables is not None:
+            self._tables.set_live(self._live)
+
+    def _read_lower(self) -> None:
+        for piece in _pieces(self._lower_start, max(map(len, self._unique))):
+            padded = [[ids[p] if p < len(ids) else 0 for p in piece] for ids in self._unique]
+            window = self._window(piece, slice(None))
+            h_ULD = run_layers(
+                self._base, embed(self._base, self._index(padded)), range(self._cut), window, self._lower
+            )
+            self._activations[:, piece.start : piece.stop] = h_ULD
+
+    def _groups(self) -> Iterator[range]:
+        """Divide the lanes into runs that are read together above l."""
+        num_rows = ROWS_AT_FULL_SPEED.get(self._base.device.type, max(ROWS_AT_FULL_SPEED.values()))
+        first, longest = 0, 0
+        for lane, prompt in enumerate(self._prompts):
+            starts_elsewhere = self._upper_start[lane] != self._upper_start[first]
+            longest = max(longest, len(prompt) - self._upper_start[lane])
+            if lane > first and (starts_elsewhere or longest * (lane + 1 - first) > num_rows):
+                yield range(first, lane)
+                first, longest = lane, len(prompt) - self._upper_start[lane]
+        yield range(first, len(self._prompts))
+
+    def _window(self, piece: range, rows: slice) -> Window:
+        positions = torch.arange(piece.start, piece.stop, device=self._base.device)[None]
+        slots = slice(piece.start, piece.stop)
+        return make_window(self._base.architecture, positions, slots, self._base.dtype, rows=rows)
+
+    def _run_upper(self, h_PLD: torch.Tensor, window: Window, workspace: Workspace | None = None) -> torch.Tensor:
+        layers = range(self._cut, self._base.architecture.num_layers)
+        return run_layers(self._base, h_PLD, layers, window, self._upper, self._cut, workspace)
+
+    def _tables_for_next(self) -> _Tables:
+        """Return the tables of the pass that reads the tokens added last, made anew when the caches have grown."""
+        self._reserve(max(map(len, self._ids)) + 1)  # one more, where dead lanes write what means nothing
+        if self._tables is None or self._tables.capacity < self._lower.capacity:
+            live = set(self._live)
+            positions = [len(ids) - (lane in live) for lane, ids in enumerate(self._ids)]
+            self._tables = _Tables(self._base, self._lower.capacity, positions)
+            self._tables.set_live(self._live)
+        return self._tables
+
+    def _clear_dead_lanes(self) -> None:
+        index = self._index(self._live)
+        self._lower.select(index)
+        self._upper.select(index)
+        self._activations = self._activations[index]
+        self._ids = [self._ids[lane] for lane in self._live]
+        self._is_mixed = [self._is_mixed[lane] for lane in self._live]
+        if self._steering is not None:
+            self._steering.keep(self._live)
+        self._live = list(range(len(self._live)))
+        self._tables = None
+
+    def _take_over(self, previous: LaneBatch) -> None:
+        """Copy what a batch before read of the same texts: below l of any lane, above it of equally steered ones."""
+        if not previous._is_read:
+            return
+        sources = [_longest_shared(ids, previous._ids) for ids in self._unique]
+        self._lower_start = min(shared for _, shared in sources)
+        slots = slice(0, self._lower_start)
+        for row, (source, _) in enumerate(sources):
+            self._lower.copy_row(row, previous._lower, source, slots)
+            self._activations[row, slots] = previous._activations[source, slots]
+        for lane, prompt in enumerate(self._prompts):
+            alike = [
+                ids if not previous._is_mixed[source] and previous._identity(source) == self._identity(lane) else []
+                for source, ids in enumerate(previous._ids)
+            ]
+            source, shared = _longest_shared(prompt, alike)
+            self._upper_start[lane] = min(shared, self._lower_start, len(prompt) - 1)  # the last one makes the logits
+            slots = slice(0, self._upper_start[lane])
+            self._upper.copy_row(lane, previous._upper, source, slots)
+            if self._steering is not None and previous._steering is not None and slots.stop:
+                self._steering.take_over(lane, previous._steering, source, slots)
+
+    def _identity(self, lane: int) -> tuple[object, ...]:
+        return self._steering.identity(lane) if self._steering is not None else ()
+
+    def _reserve(self, slots: int) -> None:
+        self._lower.reserve(slots)
+        self._upper.reserve(slots)
+        if self._steering is not None:
+            self._steering.reserve(slots)
+        if self._activations.shape[1] < self._lower.capacity:
+            B, S, D = self._activations.shape
+            grown = self._activations.new_zeros(B, self._lower.capacity, D)
+            grown[:, :S] = self._activations
+            self._activations = grown
+
+    def _make_cache(self, num_layers: int, rows: int) -> KVCache:
+        a = self._base.architecture
+        return KVCache(
+            num_layers=num_layers,
+            rows=rows,
+            num_kv_heads=a.num_kv_heads,
+            head_dim=a.head_dim,
+            device=self._base.device,
+            dtype=self._base.dtype,
+        )
+
+    def _index(self, values: list[int] | list[list[int]]) -> torch.Tensor:
+        return torch.tensor(values, device=self._base.device)
+
+
+class _Tables:
+    """All that a decoding pass looks up or writes, in tensors that stay where they are until the caches grow."""
+
+    def __init__(self, base: BaseModel, capacity: int, positions: list[int]) -> None:
+        a, device = base.architecture, base.device
+        num_lanes = len(positions)
+        self.capacity = capacity
+        self.workspace = Workspace(base, num_lanes)
+        self.tokens = torch.zeros(self.workspace.num_rows, 1, dtype=torch.long, device=device)
+        self.live = torch.arange(num_lanes, device=device)
+        self._steps = torch.ones(num_lanes, dtype=torch.long, device=device)
+        self._positions = torch.tensor(positions, device=device)
+        self.places = self._positions + torch.arange(num_lanes, device=device) * capacity
+        """[B]: where in the caches' rows, one after the other, the lanes write."""
+        self._rotary = _rotary_table(a.rotary, capacity, base)
+        same = a.sliding_rotary is a.rotary
+        self._sliding_rotary = self._rotary if same else _rotary_table(a.sliding_rotary, capacity, base)
+        slots = torch.arange(capacity, device=device)
+        self._bias = _Bias(slots < self._positions[:, None], base.dtype)
+        self._sliding_window = a.sliding_window if a.sliding_layers and a.sliding_window else None
+        self._sliding_bias = self._bias
+        if self._sliding_window:
+            recent = slots >= self._positions[:, None] - self._sliding_window
+            self._sliding_bias = _Bias((slots < self._positions[:, None]) & recent, base.dtype)
+
+    def set_live(self, live: list[int]) -> None:
+        """Let only these lanes move on."""
+        self.live = torch.tensor(live, device=self.live.device)
+        self._steps.zero_().index_fill_(0, self.live, 1)
+
+    def put(self, tokens: torch.Tensor) -> None:
+        """Set the tokens that the live lanes read."""
+        self.tokens[:, 0].index_copy_(0, self.live, tokens)
+
+    def window(self, num_slots: int) -> Window:
+        """Return the window of the present positions."""
+        self._bias.show(self.places)
+        if self._sliding_window:
+            self._sliding_bias.show(self.places)
+            is_past = self._positions >= self._sliding_window
+            left = torch.where(is_past, self.places - self._sliding_window, self._sliding_bias.nowhere)
+            self._sliding_bias.hide(left)
+        rotary = self._rotation(self._rotary)
+        same = self._sliding_rotary is self._rotary
+        return Window(
+            slots=self.places,
+            rows=slice(None),
+            num_slots=num_slots,
+            rotary=rotary,
+            sliding_rotary=rotary if same else self._rotation(self._sliding_rotary),
+            bias=self._bias.values[..., :num_slots],
+            sliding_bias=self._sliding_bias.values[..., :num_slots],
+        )
+
+    def step(self) -> None:
+        """Move the live lanes to their next position."""
+        self._positions.add_(self._steps)
+        self.places.add_(self._steps)
+
+    def _rotation(self, table: torch.Tensor) -> Rotation:
+        both = table.index_select(0, self._positions)
+        return Rotation(cos=both[:, 0], sin=both[:, 1])
+
+
+class _Bias:
+    """What is added to attention logits, [B, 1, 1, S]: 0 on visible slots and -inf on the others."""
+
+    def __init__(self, visible_BS: torch.Tensor, dtype: torch.dtype) -> None:
+        B, S = visible_BS.shape
+        self.nowhere = B * S
+        self._flat = torch.full((B * S + 1,), float("-inf"), dtype=dtype, device=visible_BS.device)
+        self.values = self._flat[:-1].view(B, 1, 1, S)
+        self.values.masked_fill_(visible_BS[:, None, None], 0.0)
+
+    def show(self, places: torch.Tensor) -> None:
+        """Make slots visible."""
+        self._flat.index_fill_(0, places, 0.0)
+
+    def hide(self, places: torch.Tensor) -> None:
+        """Make slots invisible; `nowhere` is the place of no slot."""
+        self._flat.index_fill_(0, places, float("-inf"))
+
+
+def _rotary_table(spec: RotarySpec, capacity: int, base: BaseModel) -> torch.Tensor:
+    """Return cos and sin of every position, [S, 2, 1, 1, H]."""
+    by = rotation(spec, torch.arange(capacity, device=base.device)[:, None], base.dtype)
+    return torch.stack([by.cos, by.sin], dim=1)
+
+
+def _pieces(start: int, stop: int) -> Iterator[range]:
+    for first in range(start, stop, CHUNK_TOKENS):
+        yield range(first, min(first + CHUNK_TOKENS, stop))
+
+
+def _longest_shared(ids: list[int] | tuple[int, ...], texts: list[list[int]]) -> tuple[int, int]:
+    """Return which of `texts` begins with the most of `ids`, and with how many."""
+    shared = [_num_shared(ids, text) for text in texts]
+    best = max(range(len(texts)), key=shared.__getitem__)
+    return best, shared[best]
+
+
+def _num_shared(a: list[int] | tuple[int, ...], b: list[int]) -> int:
+    shortest = min(len(a), len(b))
+    return next((i for i in range(shortest) if a[i] != b[i]), shortest)

@@ -1,0 +1,200 @@
+"""Matrix products with frozen weights, laid out once for the machine's own kernels.
+
+Decoding reads every weight once a pass, so the layout of the weights decides its speed. `plain` is torch's own linear,
+on every device; `packed` is oneDNN's blocked layout, about twice as fast for the few rows of a decoding pass on a CPU;
+`int8` stores one byte a weight. What is stored is all there is: a packed weight keeps no plain copy beside it.
+
+Shapes: M rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cache
+
+import torch
+from torch.nn import functional as F
+
+PLAIN, PACKED, INT8 = "plain", "packed", "int8"
+
+FULL_SPEED_ROWS = 5
+"""Fewer rows than this leave a core waiting for its own last sum: oneDNN takes less time for 5 rows than for 1."""
+SLAB_BYTES = 64 << 20
+"""Large weights are laid out in slabs of rows, so that laying one out never takes twice its memory."""
+SMALLEST_INT8_WEIGHT = 768 * 1024
+"""Weights with fewer elements are not worth a byte each: reading them costs less than making digits of their input."""
+
+_ZERO_DIGITS = 256 * 128 + 128
+_LARGEST_DIGITS = 256.0 * 127.0
+
+
+class Product(ABC):
+    """x -> x W^T + b for a frozen weight W [O, I]."""
+
+    @abstractmethod
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        """Lay out `weight`, which is then no longer needed."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """Memory that weight, scales and bias take."""
+
+    @abstractmethod
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Multiply `x` [..., I] in the compute dtype; returns [..., O] in it."""
+
+
+class PlainProduct(Product):
+    """torch's linear over the weight as it is: every device, any dtype, differentiable in x."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        self._out_features, self._in_features = weight.shape
+        self._weight = weight
+        self._bias = bias
+
+    @property
+    def num_bytes(self) -> int:  # noqa: D102
+        return _num_bytes(self._weight, self._bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return F.linear(x.to(self._weight.dtype), self._weight, self._bias)
+
+
+class PackedProduct(Product):
+    """oneDNN's inner product over a weight in the blocked layout that its kernels read."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        self._out_features, self._in_features = weight.shape
+        self._dtype = weight.dtype
+        self._num_bytes = _num_bytes(weight, bias)
+        rows = max(1, SLAB_BYTES // (self._in_features * weight.element_size()))
+        biases = [None] * -(-self._out_features // rows) if bias is None else bias.split(rows)
+        self._slabs = [
+            (torch.ops.mkldnn._reorder_linear_weight(slab.contiguous(), None), slab_bias)
+            for slab, slab_bias in zip(weight.split(rows), biases, strict=True)
+        ]
+
+    @property
+    def num_bytes(self) -> int:  # noqa: D102
+        return self._num_bytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        x_MI = x.to(self._dtype).reshape(-1, self._in_features)
+        M = x_MI.shape[0]
+        if M < FULL_SPEED_ROWS:
+            x_MI = F.pad(x_MI, (0, 0, 0, FULL_SPEED_ROWS - M))
+        products = [torch.ops.mkldnn._linear_pointwise(x_MI, *slab, "none", [], "") for slab in self._slabs]
+        y_MO = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+        return y_MO[:M].view(*x.shape[:-1], self._out_features)
+
+
+class Int8Product(Product):
+    """One byte a weight with a scale per output, and torch's own kernel for it: CUDA, MPS, and CPUs without VNNI."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        self._out_features, self._in_features = weight.shape
+        self._dtype = weight.dtype
+        self._weight, scale = quantise(weight)
+        self._scale = scale.to(weight.dtype)
+        self._bias = bias
+
+    @property
+    def num_bytes(self) -> int:  # noqa: D102
+        return _num_bytes(self._weight, self._scale, self._bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        x_MI = x.to(self._dtype).reshape(-1, self._in_features)
+        y_MO: torch.Tensor = torch.ops.aten._weight_int8pack_mm(x_MI.contiguous(), self._weight, self._scale)
+        y_MO = y_MO if self._bias is None else y_MO + self._bias
+        return y_MO.view(*x.shape[:-1], self._out_features)
+
+
+class DigitProduct(Product):
+    """One byte a weight on CPUs that multiply bytes (VNNI), with activations as two digits of one byte each.
+
+    x = scale (256 (high - 128) + low - 128): a row becomes two, which cost next to nothing, and is known to 15 bits, so
+    that only the weights are rounded. Sums of integers are exact: a row's result does not depend on the rows beside it.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        self._out_features, self._in_features = weight.shape
+        self._dtype = weight.dtype
+        self._slabs = []
+        for slab in weight.split(max(1, SLAB_BYTES // self._in_features)):
+            quantised, scale = quantise(slab)
+            zero_points = torch.zeros(len(slab), dtype=torch.int32)
+            packed = torch.ops.onednn.qlinear_prepack(quantised, None)
+            self._slabs.append((packed, scale / _LARGEST_DIGITS, zero_points))
+        self._bias = bias
+        self._num_bytes = self._out_features * (self._in_features + 8) + _num_bytes(bias)
+
+    @property
+    def num_bytes(self) -> int:  # noqa: D102
+        return self._num_bytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        x_MI = x.reshape(-1, self._in_features)
+        M = x_MI.shape[0]
+        largest_M1 = torch.linalg.vector_norm(x_MI, float("inf"), dim=-1, keepdim=True, dtype=torch.float32)
+        numbers = (x_MI * (_LARGEST_DIGITS / largest_M1)).add_(_ZERO_DIGITS + 0.5).to(torch.int32)
+        digits = numbers.view(torch.uint8).view(M, self._in_features, 4)[..., :2]  # little-endian: low, high
+        rows = digits.permute(2, 0, 1).reshape(2 * M, self._in_features)
+        products = [self._multiply(rows, *slab) for slab in self._slabs]
+        y = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+        y_MO = torch.add(y[:M], y[M:], alpha=256.0)
+        y_MO = torch.mul(y_MO, largest_M1, out=torch.empty(y_MO.shape, dtype=self._dtype))
+        return (y_MO if self._bias is None else y_MO + self._bias).view(*x.shape[:-1], self._out_features)
+
+    def _multiply(
+        self, rows: torch.Tensor, packed: torch.Tensor, scale: torch.Tensor, zero_points: torch.Tensor
+    ) -> torch.Tensor:
+        """Multiply bytes whose zero is 128."""
+        y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            rows, 1.0, 128, packed, scale, zero_points, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return y
+
+
+def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round a weight [O, I] to int8 with a float32 scale [O] per output: the largest of a row becomes 127."""
+    weight = weight.float()
+    scale = (weight.abs().amax(dim=-1) / 127.0).clamp_min_(torch.finfo(torch.float32).tiny)
+    return (weight / scale[:, None]).round_().to(torch.int8), scale
+
+
+def lay_out(weight: torch.Tensor, bias: torch.Tensor | None, layout: str) -> Product:
+    """Make the product of a weight in `layout`; a machine without the kernels for it gets the next best."""
+    kind: type[Product] = PlainProduct
+    if layout == INT8 and weight.numel() >= SMALLEST_INT8_WEIGHT:
+        kind = DigitProduct if weight.device.type == "cpu" and _multiplies_bytes() else Int8Product
+    elif layout != PLAIN and weight.device.type == "cpu" and _packs(weight.dtype):
+        kind = PackedProduct
+    return kind(weight, bias)
+
+
+@cache
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether this machine's torch has the blocked layout for `dtype`, and multiplies rightly with it."""
+    return _is_right(PackedProduct, dtype)
+
+
+@cache
+def _multiplies_bytes() -> bool:
+    """Whether products of bytes are exact here; without VNNI sums of two saturate at 16 bits."""
+    return _is_right(DigitProduct, torch.float32)
+
+
+def _is_right(kind: type[Product], dtype: torch.dtype) -> bool:
+    size = 64
+    weight = torch.full((size, size), 127.0, dtype=dtype)  # the largest sums there can be
+    x = torch.ones(1, size, dtype=dtype)
+    try:
+        y = kind(weight)(x)
+    except (RuntimeError, NotImplementedError, AttributeError):  # no oneDNN, or not for this dtype
+        return False
+    return torch.allclose(y.float(), torch.full_like(y, 127.0 * size, dtype=torch.float32), rtol=1e-2)
+
+
+def _num_bytes(*tensors: torch.Tensor | None) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
