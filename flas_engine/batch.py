@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine.cache import KVCache, round_up
+from flas_engine.compiled import OP_BY_OP, LaunchGraphs
 from flas_engine.layers import Rotation, Window, Workspace, embed, make_window, rotation, run_layers, to_logits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flas_engine.compiled import Functions
     from flas_engine.control import RunControl
-    from flas_engine.families import RotarySpec
     from flas_engine.layers import BaseModel
     from flas_engine.steering import Steering
 
@@ -45,9 +46,11 @@ class LaneBatch:
         steering: Steering | None,
         prompts: list[list[int]],
         previous: LaneBatch | None = None,
+        functions: Functions = OP_BY_OP,
     ) -> None:
         """Prepare to read `prompts`; what they share with the lanes of a batch that is over is taken from there."""
         self._base = base
+        self._functions = functions
         self._steering = steering
         self._cut = base.architecture.num_layers if layer is None else layer + 1
         self._prompts = prompts
@@ -91,6 +94,7 @@ class LaneBatch:
         enough at a time that reading them at once is faster than one by one.
         """
         self._read_lower()
+        upper = range(self._cut, self._base.architecture.num_layers)
         for lanes in self._groups():
             longest = max(len(self._prompts[lane]) for lane in lanes)
             of_group = self._index(self._prompt_of[lanes.start : lanes.stop])
@@ -100,7 +104,7 @@ class LaneBatch:
                 h_BLD = self._activations[of_group, slots]
                 if self._steering is not None:
                     h_BLD = self._steering.transform(h_BLD, window, lanes)
-                yield lanes, piece, self._run_upper(h_BLD, window)
+                yield lanes, piece, run_layers(self._base, h_BLD, upper, window, self._upper, self._cut)
         prompt_of = self._index(self._prompt_of)
         self._lower.select(prompt_of)
         self._activations = self._activations[prompt_of]
@@ -132,13 +136,23 @@ class LaneBatch:
         tables = self._tables_for_next()
         tables.put(tokens)
         longest = max(len(self._ids[lane]) for lane in self._live)
-        window = tables.window(min(-(-longest // SLOT_BUCKET) * SLOT_BUCKET, tables.capacity))
+        num_slots = min(-(-longest // SLOT_BUCKET) * SLOT_BUCKET, tables.capacity)
+        if not self._functions.is_compiled or self._base.device.type != "cuda":
+            return self._pass(tables, num_slots)
+        kind = (num_slots, self._steering is not None and self._steering.is_needed)
+        return tables.graphs.run(kind, lambda: self._pass(tables, num_slots))
+
+    def _pass(self, tables: _Tables, num_slots: int) -> torch.Tensor:
+        """Move the live lanes by a token: nothing here depends on a value that is not in a tensor."""
+        window = tables.window(num_slots)
+        run = self._functions.run_layer
         h_P1D = embed(self._base, tables.tokens)
-        h_P1D = run_layers(self._base, h_P1D, range(self._cut), window, self._lower, 0, tables.workspace)
+        h_P1D = run_layers(self._base, h_P1D, range(self._cut), window, self._lower, 0, tables.workspace, run)
         self._activations.flatten(0, 1).index_copy_(0, tables.places, h_P1D[: len(self._ids), 0])
         if self._steering is not None:
-            h_P1D = self._steering.transform(h_P1D, window)
-        h_P1D = self._run_upper(h_P1D, window, tables.workspace)
+            h_P1D = self._steering.transform(h_P1D, window, evaluate=self._functions.evaluate)
+        layers = range(self._cut, self._base.architecture.num_layers)
+        h_P1D = run_layers(self._base, h_P1D, layers, window, self._upper, self._cut, tables.workspace, run)
         tables.step()
         is_whole = len(self._live) == len(self._ids)
         return to_logits(self._base, h_P1D[:, 0] if is_whole else h_P1D[tables.live, 0])[: len(self._live)]
@@ -185,17 +199,13 @@ class LaneBatch:
         slots = slice(piece.start, piece.stop)
         return make_window(self._base.architecture, positions, slots, self._base.dtype, rows=rows)
 
-    def _run_upper(self, h_PLD: torch.Tensor, window: Window, workspace: Workspace | None = None) -> torch.Tensor:
-        layers = range(self._cut, self._base.architecture.num_layers)
-        return run_layers(self._base, h_PLD, layers, window, self._upper, self._cut, workspace)
-
     def _tables_for_next(self) -> _Tables:
         """Return the tables of the pass that reads the tokens added last, made anew when the caches have grown."""
         self._reserve(max(map(len, self._ids)) + 1)  # one more, where dead lanes write what means nothing
         if self._tables is None or self._tables.capacity < self._lower.capacity:
             live = set(self._live)
             positions = [len(ids) - (lane in live) for lane, ids in enumerate(self._ids)]
-            self._tables = _Tables(self._base, self._lower.capacity, positions)
+            self._tables = _Tables(self._base, self._lower.capacity, positions, self._functions)
             self._tables.set_live(self._live)
         return self._tables
 
@@ -265,21 +275,23 @@ class LaneBatch:
 class _Tables:
     """All that a decoding pass looks up or writes, in tensors that stay where they are until the caches grow."""
 
-    def __init__(self, base: BaseModel, capacity: int, positions: list[int]) -> None:
+    def __init__(self, base: BaseModel, capacity: int, positions: list[int], functions: Functions) -> None:
         a, device = base.architecture, base.device
         num_lanes = len(positions)
         self.capacity = capacity
-        self.workspace = Workspace(base, num_lanes)
-        self.tokens = torch.zeros(self.workspace.num_rows, 1, dtype=torch.long, device=device)
+        self.graphs = LaunchGraphs()
+        self.workspace = None if functions.is_compiled else Workspace(base, num_lanes)
+        num_rows = self.workspace.num_rows if self.workspace else num_lanes
+        self.tokens = torch.zeros(num_rows, 1, dtype=torch.long, device=device)
         self.live = torch.arange(num_lanes, device=device)
         self._steps = torch.ones(num_lanes, dtype=torch.long, device=device)
         self._positions = torch.tensor(positions, device=device)
         self.places = self._positions + torch.arange(num_lanes, device=device) * capacity
         """[B]: where in the caches' rows, one after the other, the lanes write."""
-        self._rotary = _rotary_table(a.rotary, capacity, base)
-        same = a.sliding_rotary is a.rotary
-        self._sliding_rotary = self._rotary if same else _rotary_table(a.sliding_rotary, capacity, base)
         slots = torch.arange(capacity, device=device)
+        self._rotary = rotation(a.rotary, slots[:, None], base.dtype)
+        same = a.sliding_rotary is a.rotary
+        self._sliding_rotary = self._rotary if same else rotation(a.sliding_rotary, slots[:, None], base.dtype)
         self._bias = _Bias(slots < self._positions[:, None], base.dtype)
         self._sliding_window = a.sliding_window if a.sliding_layers and a.sliding_window else None
         self._sliding_bias = self._bias
@@ -289,6 +301,7 @@ class _Tables:
 
     def set_live(self, live: list[int]) -> None:
         """Let only these lanes move on."""
+        self.graphs.forget()
         self.live = torch.tensor(live, device=self.live.device)
         self._steps.zero_().index_fill_(0, self.live, 1)
 
@@ -309,11 +322,10 @@ class _Tables:
         return Window(
             slots=self.places,
             rows=slice(None),
-            num_slots=num_slots,
             rotary=rotary,
             sliding_rotary=rotary if same else self._rotation(self._sliding_rotary),
-            bias=self._bias.values[..., :num_slots],
-            sliding_bias=self._sliding_bias.values[..., :num_slots],
+            bias=self._bias.of(num_slots),
+            sliding_bias=self._sliding_bias.of(num_slots),
         )
 
     def step(self) -> None:
@@ -321,9 +333,9 @@ class _Tables:
         self._positions.add_(self._steps)
         self.places.add_(self._steps)
 
-    def _rotation(self, table: torch.Tensor) -> Rotation:
-        both = table.index_select(0, self._positions)
-        return Rotation(cos=both[:, 0], sin=both[:, 1])
+    def _rotation(self, table: Rotation) -> Rotation:
+        cos, sin = (part.index_select(0, self._positions) for part in (table.cos, table.sin))
+        return Rotation(cos=cos, sin=sin)
 
 
 class _Bias:
@@ -333,8 +345,12 @@ class _Bias:
         B, S = visible_BS.shape
         self.nowhere = B * S
         self._flat = torch.full((B * S + 1,), float("-inf"), dtype=dtype, device=visible_BS.device)
-        self.values = self._flat[:-1].view(B, 1, 1, S)
-        self.values.masked_fill_(visible_BS[:, None, None], 0.0)
+        self._values = self._flat[:-1].view(B, 1, 1, S)
+        self._values.masked_fill_(visible_BS[:, None, None], 0.0)
+
+    def of(self, num_slots: int) -> torch.Tensor:
+        """Return what applies to the first slots."""
+        return self._values[..., :num_slots].contiguous()
 
     def show(self, places: torch.Tensor) -> None:
         """Make slots visible."""
@@ -343,12 +359,6 @@ class _Bias:
     def hide(self, places: torch.Tensor) -> None:
         """Make slots invisible; `nowhere` is the place of no slot."""
         self._flat.index_fill_(0, places, float("-inf"))
-
-
-def _rotary_table(spec: RotarySpec, capacity: int, base: BaseModel) -> torch.Tensor:
-    """Return cos and sin of every position, [S, 2, 1, 1, H]."""
-    by = rotation(spec, torch.arange(capacity, device=base.device)[:, None], base.dtype)
-    return torch.stack([by.cos, by.sin], dim=1)
 
 
 def _pieces(start: int, stop: int) -> Iterator[range]:

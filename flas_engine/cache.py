@@ -6,6 +6,8 @@ padding, and a slot beyond a lane's position is simply not looked at.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 GROWTH_SLOTS = 256
@@ -17,13 +19,36 @@ def round_up(slots: int) -> int:
     return -(-slots // GROWTH_SLOTS) * GROWTH_SLOTS
 
 
+@dataclass(frozen=True, kw_only=True)
+class CacheLayer:
+    """Keys and values [B, S, N_kv, H] of one attention layer: views into a `KVCache`."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def write(self, rows: slice, slots: slice | torch.Tensor, k_BLKH: torch.Tensor, v_BLKH: torch.Tensor) -> None:
+        """Store `k` and `v` in `slots` of `rows`.
+
+        `slots` is common to all rows; or, with L = 1, one place a row [B]: slot + row * capacity.
+        """
+        if isinstance(slots, slice):
+            self.keys[rows, slots], self.values[rows, slots] = k_BLKH, v_BLKH
+        else:
+            self.keys.flatten(0, 1).index_copy_(0, slots, k_BLKH[:, 0])
+            self.values.flatten(0, 1).index_copy_(0, slots, v_BLKH[:, 0])
+
+    def read(self, rows: slice, num_slots: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return views of keys and values [B, num_slots, N_kv, H]: the first slots of `rows`."""
+        return self.keys[rows, :num_slots], self.values[rows, :num_slots]
+
+
 class KVCache:
     """Keys and values [layer, 2, B, S, N_kv, H] in one block of memory that grows in steps."""
 
     def __init__(
         self, *, num_layers: int, rows: int, num_kv_heads: int, head_dim: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._data = torch.zeros(num_layers, 2, rows, 0, num_kv_heads, head_dim, device=device, dtype=dtype)
+        self._set(torch.zeros(num_layers, 2, rows, 0, num_kv_heads, head_dim, device=device, dtype=dtype))
 
     @property
     def rows(self) -> int:
@@ -46,31 +71,17 @@ class KVCache:
             return
         grown = self._data.new_zeros(*self._data.shape[:3], round_up(slots), *self._data.shape[4:])
         grown[:, :, :, : self.capacity] = self._data
-        self._data = grown
-
-    def write(
-        self, layer: int, rows: slice, slots: slice | torch.Tensor, k_BLKH: torch.Tensor, v_BLKH: torch.Tensor
-    ) -> None:
-        """Store `k` and `v` in `slots` of `rows`.
-
-        `slots` is common to all rows; or, with L = 1, one place a row [B]: slot + row * capacity.
-        """
-        keys, values = self._data[layer, 0], self._data[layer, 1]
-        if isinstance(slots, slice):
-            keys[rows, slots], values[rows, slots] = k_BLKH, v_BLKH
-        else:
-            keys.flatten(0, 1).index_copy_(0, slots, k_BLKH[:, 0])
-            values.flatten(0, 1).index_copy_(0, slots, v_BLKH[:, 0])
-
-    def read(self, layer: int, rows: slice, num_slots: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return views of keys and values [B, num_slots, N_kv, H]: the first slots of `rows`."""
-        data = self._data[layer]
-        return data[0, rows, :num_slots], data[1, rows, :num_slots]
+        self._set(grown)
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep `rows` [B] in that order; a row may be taken several times."""
-        self._data = self._data.index_select(2, rows)
+        self._set(self._data.index_select(2, rows))
 
     def copy_row(self, row: int, source: KVCache, source_row: int, slots: slice) -> None:
         """Take over the `slots` of a row of another cache of the same layers."""
         self._data[:, :, row, slots] = source._data[:, :, source_row, slots]
+
+    def _set(self, data: torch.Tensor) -> None:
+        self._data = data
+        self.layers = [CacheLayer(keys=layer[0], values=layer[1]) for layer in data]
+        """What the attention layers write and read."""

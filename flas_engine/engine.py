@@ -14,6 +14,7 @@ import torch
 from flas_engine.base import load_base, load_config, load_generation_eos, load_tokenizer
 from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import read_flow
+from flas_engine.compiled import OP_BY_OP, WarmUp
 from flas_engine.concept import make_encoder
 from flas_engine.control import RunControl
 from flas_engine.decode import Job, decode
@@ -22,9 +23,9 @@ from flas_engine.events import Finished
 from flas_engine.families import read_architecture
 from flas_engine.hub.resolve import resolve
 from flas_engine.info import EngineInfo, LoadSpec
-from flas_engine.kernels import INT8, PACKED
+from flas_engine.kernels import FULL_SPEED_ROWS, INT8, PACKED
 from flas_engine.layers import to_logits
-from flas_engine.machine import choose_device, choose_dtype, choose_layout, choose_num_threads
+from flas_engine.machine import choose_device, choose_dtype, choose_layout, choose_num_threads, should_compile
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.prompts import end_of_turn_ids, render_prompt, tokenize_plainly
 from flas_engine.request import Request
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from flas_engine.checkpoint import Flow
+    from flas_engine.compiled import Functions
     from flas_engine.events import Event
     from flas_engine.layers import BaseModel
     from flas_engine.progress import ReportProgress
     from flas_engine.request import Lane
+    from flas_engine.steering import Mix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,9 @@ class Engine:
         flow: Flow | None = None,
         flow_id: str | None = None,
         prompt_format: str = "chat",
+        compiles: bool = False,
     ) -> None:
+        """Take what is loaded; `compiles` begins to compile decoding passes in the background."""
         self.base = base
         self.flow = flow
         self.tokenizer = tokenizer
@@ -95,6 +100,9 @@ class Engine:
             dtype=INT8 if base.layout == INT8 else str(base.dtype).removeprefix("torch."),
             weight_bytes=base.num_bytes + (flow.field.num_bytes if flow is not None else 0),
         )
+
+        self.warm_up = WarmUp(self._rehearse) if compiles else None
+        """The compiler at work; None when passes run op by op."""
 
     @property
     def info(self) -> EngineInfo:
@@ -177,7 +185,25 @@ class Engine:
                 f"{self._info.name} is loaded without a flow, so only flow time 0 without a concept runs; "
                 "choose a model with a flow, or give one with --flow"
             )
-        return LaneBatch(self.base, self._info.layer, steering, prompts, previous)
+        functions = self.warm_up.functions if self.warm_up is not None else OP_BY_OP
+        return LaneBatch(self.base, self._info.layer, steering, prompts, previous, functions)
+
+    @torch.inference_mode()
+    def _rehearse(self, functions: Functions) -> None:
+        """Run passes of every kind that compiles apart: one lane, a few, many, with all of them steered or not."""
+        torch.set_num_threads(choose_num_threads())  # a thread begins with a count of its own
+        for num_lanes, num_steered in ((1, 0), (1, 1), (2, 1), (3, 2), (FULL_SPEED_ROWS + 1, FULL_SPEED_ROWS)):
+            steering = None
+            if self.flow is not None:
+                field, hidden = self.flow.field, self.base.architecture.hidden_size
+                mix: Mix = ((field.encode_keys_values(torch.zeros(2, hidden, device=field.device)), 1.0),)
+                mixes = [mix] * num_steered + [()] * (num_lanes - num_steered)
+                times = [float(bool(mix)) for mix in mixes]
+                steering = Steering(field, mixes, times, find_solver("euler"), 1)
+            batch = LaneBatch(self.base, self._info.layer, steering, [[0, 0]] * num_lanes, functions=functions)
+            batch.read_prompts()
+            for _ in range(2):
+                batch.advance(torch.zeros(num_lanes, dtype=torch.long, device=self.base.device))
 
     def _check_room(self, ids: list[int], *, new_tokens: int) -> None:
         if len(ids) + new_tokens > self._info.context_length:
@@ -236,4 +262,5 @@ def load_engine(
         flow=loaded_flow,
         flow_id=resolved.flow_id,
         prompt_format=prompt_format,
+        compiles=should_compile(chosen_device) if spec.compiles is None else spec.compiles,
     )

@@ -25,7 +25,7 @@ from flas_engine.layers import NormWeight, add_normed, attend, rms_norm, rotate,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flas_engine.cache import KVCache
+    from flas_engine.cache import CacheLayer
     from flas_engine.config import FlowConfig
     from flas_engine.families import Architecture
     from flas_engine.kernels import Product
@@ -35,6 +35,7 @@ TIME_FREQUENCIES = 64
 """Sine and cosine features each of the time embedding; fixed by the released checkpoints."""
 TIME_PERIOD = 10_000.0
 INITIAL_GATE = 0.1
+CONCEPT_BUCKET = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,15 +212,15 @@ class Block(nn.Module):
         (x,) = self._cross_out(attend(q, keys, values, conditions.bias, scale, softcap))
         return add_normed(h_RLD, x, self.post_cross_norm(self.cross_gate))
 
-    def attend_back(self, h_RLD: torch.Tensor, window: Window, cache: KVCache | None, cache_layer: int) -> torch.Tensor:
+    def attend_back(self, h_RLD: torch.Tensor, window: Window, cache: CacheLayer | None) -> torch.Tensor:
         """Attend to the trajectories of earlier positions, with no sliding window."""
         attention, a = self.self_attn, self.architecture
         q, k, v = self._self_inputs(rms_norm(h_RLD, self.pre_sa_norm()))
         q = attention.turn(q, attention.q_norm, window.rotary)
         k, v = attention.turn(k, attention.k_norm, window.rotary), attention.heads(v)
         if cache is not None:
-            cache.write(cache_layer, window.rows, window.slots, k, v)
-            k, v = cache.read(cache_layer, window.rows, window.num_slots)
+            cache.write(window.rows, window.slots, k, v)
+            k, v = cache.read(window.rows, window.bias.shape[-1])
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         (x,) = self._self_out(attend(q, k, v, window.bias, a.attention_scale, a.attention_softcap))
         return add_normed(h_RLD, x, self.post_sa_norm(self.self_attn_gate))
@@ -327,25 +328,24 @@ class VelocityField(nn.Module):
         time_embedding_R1D: torch.Tensor,
         conditions: Conditions,
         window: Window,
-        cache: KVCache | None,
-        evaluation: int,
+        cache: list[CacheLayer] | None,
     ) -> torch.Tensor:
-        """Return v [R, L, D] in float32 at the time of `evaluation`, whose cache layers are its own."""
+        """Return v [R, L, D] in float32; `cache` has a layer a block, of this evaluation alone."""
         start_RLD = h_RLD
         for index, block in enumerate(self._typed_blocks()):
             h_RLD = h_RLD + time_embedding_R1D
             if block.has_cross_attn:
                 h_RLD = block.cross(h_RLD, conditions, index, window)
             if block.has_self_attn:
-                h_RLD = block.attend_back(h_RLD, window, cache, evaluation * len(self.blocks) + index)
+                h_RLD = block.attend_back(h_RLD, window, cache[index] if cache is not None else None)
             if block.has_mlp:
                 h_RLD = block.feed_forward(h_RLD)
         return h_RLD - start_RLD
 
 
 def batch_conditions(concepts: list[ConceptKeysValues]) -> Conditions:
-    """Stack encoded concepts as rows, padded to the longest."""
-    longest = max(concept.num_tokens for concept in concepts)
+    """Stack encoded concepts as rows, padded to the longest in steps, so that shapes seldom change."""
+    longest = -(-max(concept.num_tokens for concept in concepts) // CONCEPT_BUCKET) * CONCEPT_BUCKET
     num_blocks = len(concepts[0].keys)
 
     def stack(tensors: list[torch.Tensor]) -> torch.Tensor:

@@ -28,6 +28,8 @@ class LoadSpec:
     """`cuda`, `cuda:1`, `mps` or `cpu`."""
     dtype: str | None = None
     """`bfloat16`, `float16`, `float32`, or `int8`: a byte a weight of the base, computing in the machine's best."""
+    compiles: bool | None = None
+    """Whether decoding passes are compiled in the background; it pays on CUDA, where it is the engine's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,8 @@ class PackedProduct(Product):
         M = x_MI.shape[0]
         if M < FULL_SPEED_ROWS:
             x_MI = F.pad(x_MI, (0, 0, 0, FULL_SPEED_ROWS - M))
-        products = [torch.ops.mkldnn._linear_pointwise(x_MI, *slab, "none", [], "") for slab in self._slabs]
+        multiply = torch.ops.flas.packed_product if torch.compiler.is_compiling() else _multiply_packed
+        products = [multiply(x_MI, *slab) for slab in self._slabs]
         y_MO = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
         return y_MO[:M].view(*x.shape[:-1], self._out_features)
 
@@ -140,20 +141,52 @@ class DigitProduct(Product):
         numbers = (x_MI * (_LARGEST_DIGITS / largest_M1)).add_(_ZERO_DIGITS + 0.5).to(torch.int32)
         digits = numbers.view(torch.uint8).view(M, self._in_features, 4)[..., :2]  # little-endian: low, high
         rows = digits.permute(2, 0, 1).reshape(2 * M, self._in_features)
-        products = [self._multiply(rows, *slab) for slab in self._slabs]
+        multiply = torch.ops.flas.byte_product if torch.compiler.is_compiling() else _multiply_bytes
+        products = [multiply(rows, *slab) for slab in self._slabs]
         y = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
         y_MO = torch.add(y[:M], y[M:], alpha=256.0)
         y_MO = torch.mul(y_MO, largest_M1, out=torch.empty(y_MO.shape, dtype=self._dtype))
         return (y_MO if self._bias is None else y_MO + self._bias).view(*x.shape[:-1], self._out_features)
 
-    def _multiply(
-        self, rows: torch.Tensor, packed: torch.Tensor, scale: torch.Tensor, zero_points: torch.Tensor
-    ) -> torch.Tensor:
-        """Multiply bytes whose zero is 128."""
-        y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            rows, 1.0, 128, packed, scale, zero_points, None, 1.0, 0, torch.float32, "none", [], ""
-        )
-        return y
+
+def _multiply_packed(x_MI: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    y_MO: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_MI, packed, bias, "none", [], "")
+    return y_MO
+
+
+def _multiply_bytes(
+    rows: torch.Tensor, packed: torch.Tensor, scale: torch.Tensor, zero_points: torch.Tensor
+) -> torch.Tensor:
+    """Multiply bytes whose zero is 128."""
+    y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+        rows, 1.0, 128, packed, scale, zero_points, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return y
+
+
+# The compiler takes oneDNN's own operations for constant weights only, and would keep a copy of them in every graph.
+_library = torch.library.Library("flas", "FRAGMENT")
+_library.define("packed_product(Tensor x, Tensor packed, Tensor? bias) -> Tensor")
+_library.define("byte_product(Tensor rows, Tensor packed, Tensor scale, Tensor zero_points) -> Tensor")
+for _key in ("CPU", "MkldnnCPU"):
+    _library.impl("packed_product", _multiply_packed, _key)
+    _library.impl("byte_product", _multiply_bytes, _key)
+
+
+def _shape_of_packed(x_MI: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    del bias
+    return x_MI.new_empty(x_MI.shape[0], packed.shape[0])
+
+
+def _shape_of_bytes(
+    rows: torch.Tensor, packed: torch.Tensor, scale: torch.Tensor, zero_points: torch.Tensor
+) -> torch.Tensor:
+    del packed, zero_points
+    return rows.new_empty(rows.shape[0], scale.shape[0], dtype=torch.float32)
+
+
+torch.library.register_fake("flas::packed_product", _shape_of_packed, lib=_library)
+torch.library.register_fake("flas::byte_product", _shape_of_bytes, lib=_library)
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,7 +20,9 @@ from torch.nn import functional as F
 from flas_engine.kernels import FULL_SPEED_ROWS
 
 if TYPE_CHECKING:
-    from flas_engine.cache import KVCache
+    from collections.abc import Callable
+
+    from flas_engine.cache import CacheLayer, KVCache
     from flas_engine.families import Architecture, RotarySpec
     from flas_engine.kernels import Product
 
@@ -89,12 +91,10 @@ class Window:
     after the other (`KVCache.places`)."""
     rows: slice
     """Which rows of the caches the lanes are."""
-    num_slots: int
-    """How many slots the new tokens look at, their own included."""
     rotary: Rotation
     sliding_rotary: Rotation
     bias: torch.Tensor
-    """[B, 1, L, num_slots], 0 where a query sees a slot and -inf where not."""
+    """[B, 1, L, S], 0 where a query sees a slot and -inf where not; S slots are looked at."""
     sliding_bias: torch.Tensor
 
 
@@ -174,7 +174,6 @@ def make_window(
     return Window(
         slots=slots,
         rows=rows,
-        num_slots=slots.stop,
         rotary=rotary,
         sliding_rotary=rotary if same else rotation(architecture.sliding_rotary, positions_BL, dtype),
         bias=bias,
@@ -233,42 +232,50 @@ def run_layers(
     cache: KVCache | None,
     first_cached: int = 0,
     workspace: Workspace | None = None,
+    run: Callable[..., torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Run the decoder layers `layers` over the window and return the residual stream [P, L, D] in float32.
 
     Keys and values go through `cache`, whose layer 0 is the decoder's layer `first_cached`; without a cache the window
-    is the whole text. A decoding pass (L = 1) brings a workspace, and with it rows of padding behind the lanes.
+    is the whole text. A decoding pass (L = 1) brings a workspace, and with it rows of padding behind the lanes; or
+    `run`, a compiled `run_layer`, which needs neither.
     """
+    run = run or run_layer
     for index in layers:
-        h_PLD = _run_layer(base, index, h_PLD, window, cache, index - first_cached, workspace)
+        is_sliding = index in base.architecture.sliding_layers
+        h_PLD = run(
+            base.architecture,
+            base.layers[index],
+            h_PLD,
+            window.sliding_rotary if is_sliding else window.rotary,
+            window.sliding_bias if is_sliding else window.bias,
+            cache.layers[index - first_cached] if cache is not None else None,
+            window.rows,
+            window.slots,
+            workspace,
+        )
     return h_PLD
 
 
-def _run_layer(
-    base: BaseModel,
-    index: int,
+def run_layer(
+    architecture: Architecture,
+    weights: LayerWeights,
     h_PLD: torch.Tensor,
-    window: Window,
-    cache: KVCache | None,
-    cache_layer: int,
+    rotary: Rotation,
+    bias: torch.Tensor,
+    cache: CacheLayer | None,
+    rows: slice,
+    slots: slice | torch.Tensor,
     workspace: Workspace | None,
 ) -> torch.Tensor:
-    architecture, weights = base.architecture, base.layers[index]
-    is_sliding = index in architecture.sliding_layers
-    rotary, bias = (window.sliding_rotary, window.sliding_bias) if is_sliding else (window.rotary, window.bias)
+    """Run one decoder layer; rotations, bias, rows and slots are its part of the window."""
     x = rms_norm(h_PLD, weights.input_norm, workspace.normed if workspace else None)
-    q, k, v = _split(base, weights.qk_norm, _lanes(weights.qkv(x), workspace), rotary)
+    q, k, v = _split(architecture, weights, _lanes(weights.qkv(x), workspace), rotary)
     if cache is not None:
-        cache.write(cache_layer, window.rows, window.slots, k, v)
-        k, v = cache.read(cache_layer, window.rows, window.num_slots)
-    x = attend(
-        q.transpose(1, 2),
-        k.transpose(1, 2),
-        v.transpose(1, 2),
-        bias,
-        architecture.attention_scale,
-        architecture.attention_softcap,
-    )
+        cache.write(rows, slots, k, v)
+        k, v = cache.read(rows, bias.shape[-1])
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    x = attend(q, k, v, bias, architecture.attention_scale, architecture.attention_softcap)
     if workspace:
         workspace.attended_lanes.copy_(x)
         x = workspace.attended
@@ -285,15 +292,14 @@ def _lanes(x_PLD: torch.Tensor, workspace: Workspace | None) -> torch.Tensor:
 
 
 def _split(
-    base: BaseModel, qk_norm: NormWeight | None, qkv: torch.Tensor, by: Rotation
+    a: Architecture, weights: LayerWeights, qkv: torch.Tensor, by: Rotation
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return rotated queries [B, L, N, H], rotated keys and values [B, L, K, H]."""
-    a = base.architecture
     N, K, H = a.num_heads, a.num_kv_heads, a.head_dim
     qkv = qkv.view(*qkv.shape[:-1], N + 2 * K, H)
     qk = qkv[:, :, : N + K]
-    if qk_norm is not None:
-        qk = rms_norm(qk, qk_norm).to(base.dtype)
+    if weights.qk_norm is not None:
+        qk = rms_norm(qk, weights.qk_norm).to(qkv.dtype)
     q, k = rotate(qk, by).split([N, K], dim=2)
     return q, k, qkv[:, :, N + K :]
 

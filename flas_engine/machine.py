@@ -65,6 +65,11 @@ def weight_itemsize(dtype_name: str | None, device: torch.device) -> int:
     return 1 if choose_layout(dtype_name) == INT8 else choose_dtype(dtype_name, device).itemsize
 
 
+def should_compile(device: torch.device) -> bool:
+    """Return whether compiled passes pay: where launches cost, and not where reading the weights is all there is."""
+    return device.type == "cuda"
+
+
 def choose_num_threads() -> int:
     """Return how many cores the engine computes on: the physical ones that this process may use."""
     physical = psutil.cpu_count(logical=False) or 1

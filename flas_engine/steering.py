@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine.cache import KVCache
-from flas_engine.field import batch_conditions
+from flas_engine.field import VelocityField, batch_conditions
 from flas_engine.layers import Rotation
 from flas_engine.solvers import evaluation_times, integrate
 
 if TYPE_CHECKING:
-    from flas_engine.field import ConceptKeysValues, Conditions, VelocityField
+    from collections.abc import Callable
+
+    from flas_engine.cache import CacheLayer
+    from flas_engine.field import ConceptKeysValues, Conditions
     from flas_engine.layers import Window
     from flas_engine.solvers import Solver
 
@@ -81,6 +84,11 @@ class Steering:
         return self._flow_times
 
     @property
+    def is_needed(self) -> bool:
+        """Whether a pass has to go through the field."""
+        return self._plan is not None and self._is_needed(range(len(self._mixes)))
+
+    @property
     def num_bytes(self) -> int:
         """Memory that the trajectories' keys and values take."""
         return self._cache.num_bytes if self._cache is not None else 0
@@ -116,17 +124,24 @@ class Steering:
             for row, source_row in zip(self._rows_of(lane), source._rows_of(source_lane), strict=True):
                 self._cache.copy_row(row, source._cache, source_row, slots)
 
-    def transform(self, h_PLD: torch.Tensor, window: Window, lanes: range | None = None) -> torch.Tensor:
+    def transform(
+        self,
+        h_PLD: torch.Tensor,
+        window: Window,
+        lanes: range | None = None,
+        evaluate: Callable[..., torch.Tensor] = VelocityField.__call__,
+    ) -> torch.Tensor:
         """Return the activations with every steered lane carried to its flow time; those at T = 0 are not touched.
 
-        `h` holds the batch's `lanes` (all, unless given), and perhaps rows of padding behind them.
+        `h` holds the batch's `lanes` (all, unless given), and perhaps rows of padding behind them; `evaluate` is the
+        field, or its compiled counterpart.
         """
         plan = self._plan if lanes is None else self._make_plan(lanes)
         if plan is None or not self._is_needed(lanes or range(len(self._mixes))):
             return h_PLD
         is_all = plan.lanes is None and len(plan.flow_time) == len(h_PLD)
         h_MLD = h_PLD if is_all else h_PLD[: len(plan.flow_time)] if plan.lanes is None else h_PLD[plan.lanes]
-        carried = torch.where(plan.is_steered, self._carry(h_MLD, window, plan).to(h_MLD.dtype), h_MLD)
+        carried = torch.where(plan.is_steered, self._carry(h_MLD, window, plan, evaluate).to(h_MLD.dtype), h_MLD)
         if is_all:
             return carried
         if plan.lanes is None:
@@ -137,17 +152,27 @@ class Steering:
         """Whether a lane is steered, or its trajectory at T = 0 has to be kept."""
         return self._cache is not None or any(self._flow_times[lane] != 0.0 for lane in lanes)
 
-    def _carry(self, h_MLD: torch.Tensor, window: Window, plan: _Plan) -> torch.Tensor:
+    def _carry(
+        self, h_MLD: torch.Tensor, window: Window, plan: _Plan, evaluate: Callable[..., torch.Tensor]
+    ) -> torch.Tensor:
         field, window = self._field, self._rows_window(window, plan)
 
         def velocity(z_MLD: torch.Tensor, evaluation: int) -> torch.Tensor:
             z_RLD = z_MLD if plan.row_of is None else z_MLD[plan.row_of]
-            v_RLD = field(z_RLD, plan.time_embedding[evaluation], plan.conditions, window, self._cache, evaluation)
+            layers = self._layers_of(evaluation)
+            v_RLD = evaluate(field, z_RLD, plan.time_embedding[evaluation], plan.conditions, window, layers)
             if plan.weights is not None:
                 v_RLD = v_RLD * plan.weights
             return v_RLD if plan.row_of is None else torch.zeros_like(z_MLD).index_add(0, plan.row_of, v_RLD)
 
         return field.leave(integrate(velocity, field.enter(h_MLD), plan.flow_time, self._solver, self._num_steps))
+
+    def _layers_of(self, evaluation: int) -> list[CacheLayer] | None:
+        """Return the cache layers of one evaluation of the field: a layer a block."""
+        if self._cache is None:
+            return None
+        num_blocks = len(self._field.blocks)
+        return self._cache.layers[evaluation * num_blocks : (evaluation + 1) * num_blocks]
 
     def _rows_window(self, window: Window, plan: _Plan) -> Window:
         """Return the window as the field's rows see it; what is common to all lanes is common to all rows."""

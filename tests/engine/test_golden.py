@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -37,8 +37,10 @@ CPU = torch.device("cpu")
 class RecordingSteering(Steering):
     """Keeps what layer l hands on after steering, lane by lane, of the prompts."""
 
-    def transform(self, h_PLD: torch.Tensor, window: Window, lanes: range | None = None) -> torch.Tensor:
-        steered_PLD = super().transform(h_PLD, window, lanes)
+    def transform(
+        self, h_PLD: torch.Tensor, window: Window, lanes: range | None = None, **functions: Any
+    ) -> torch.Tensor:
+        steered_PLD = super().transform(h_PLD, window, lanes, **functions)
         if lanes is not None:
             self.steered = getattr(self, "steered", {}) | dict(zip(lanes, steered_PLD, strict=True))
         return steered_PLD
