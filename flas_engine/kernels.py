@@ -21,8 +21,12 @@ FULL_SPEED_ROWS = 5
 """Fewer rows than this leave a core waiting for its own last sum: oneDNN takes less time for 5 rows than for 1."""
 SLAB_BYTES = 64 << 20
 """Large weights are laid out in slabs of rows, so that laying one out never takes twice its memory."""
+QUANTISED_ELEMENTS = 4 << 20
+"""Weights are rounded so many elements at a time, for the same reason: on the way they are float32."""
 SMALLEST_INT8_WEIGHT = 768 * 1024
 """Weights with fewer elements are not worth a byte each: reading them costs less than making digits of their input."""
+INT8_INPUTS = 16
+"""torch's own int8 product takes inputs so many at a time, and reads on behind the end where they do not come out."""
 
 _ZERO_DIGITS = 256 * 128 + 128
 _LARGEST_DIGITS = 256.0 * 127.0
@@ -49,7 +53,6 @@ class PlainProduct(Product):
     """torch's linear over the weight as it is: every device, any dtype, differentiable in x."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        self._out_features, self._in_features = weight.shape
         self._weight = weight
         self._bias = bias
 
@@ -95,6 +98,7 @@ class Int8Product(Product):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         self._out_features, self._in_features = weight.shape
+        assert self._in_features % INT8_INPUTS == 0
         self._dtype = weight.dtype
         self._weight, scale = quantise(weight)
         self._scale = scale.to(weight.dtype)
@@ -191,42 +195,37 @@ torch.library.register_fake("flas::byte_product", _shape_of_bytes, lib=_library)
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round a weight [O, I] to int8 with a float32 scale [O] per output: the largest of a row becomes 127."""
-    weight = weight.float()
-    scale = (weight.abs().amax(dim=-1) / 127.0).clamp_min_(torch.finfo(torch.float32).tiny)
-    return (weight / scale[:, None]).round_().to(torch.int8), scale
+    quantised = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = torch.empty(len(weight), device=weight.device)
+    num_rows = max(1, QUANTISED_ELEMENTS // weight.shape[1])
+    for rows, of_rows, to_rows in zip(*(x.split(num_rows) for x in (weight, scale, quantised)), strict=True):
+        of_rows.copy_(rows.abs().amax(dim=-1)).div_(127.0).clamp_min_(torch.finfo(torch.float32).tiny)
+        to_rows.copy_((rows / of_rows[:, None]).round_())
+    return quantised, scale
 
 
 def lay_out(weight: torch.Tensor, bias: torch.Tensor | None, layout: str) -> Product:
     """Make the product of a weight in `layout`; a machine without the kernels for it gets the next best."""
-    kind: type[Product] = PlainProduct
+    kinds: list[type[Product]] = [PackedProduct] if layout != PLAIN else []
     if layout == INT8 and weight.numel() >= SMALLEST_INT8_WEIGHT:
-        kind = DigitProduct if weight.device.type == "cpu" and _multiplies_bytes() else Int8Product
-    elif layout != PLAIN and weight.device.type == "cpu" and _packs(weight.dtype):
-        kind = PackedProduct
+        kinds = [DigitProduct, *([Int8Product] if weight.shape[1] % INT8_INPUTS == 0 else []), *kinds]
+    device, dtype = weight.device.type, weight.dtype
+    kind = next((kind for kind in kinds if _multiplies_rightly(kind, device, dtype)), PlainProduct)
     return kind(weight, bias)
 
 
 @cache
-def _packs(dtype: torch.dtype) -> bool:
-    """Whether this machine's torch has the blocked layout for `dtype`, and multiplies rightly with it."""
-    return _is_right(PackedProduct, dtype)
-
-
-@cache
-def _multiplies_bytes() -> bool:
-    """Whether products of bytes are exact here; without VNNI sums of two saturate at 16 bits."""
-    return _is_right(DigitProduct, torch.float32)
-
-
-def _is_right(kind: type[Product], dtype: torch.dtype) -> bool:
-    size = 64
-    weight = torch.full((size, size), 127.0, dtype=dtype)  # the largest sums there can be
-    x = torch.ones(1, size, dtype=dtype)
-    try:
-        y = kind(weight)(x)
-    except (RuntimeError, NotImplementedError, AttributeError):  # no oneDNN, or not for this dtype
+def _multiplies_rightly(kind: type[Product], device: str, dtype: torch.dtype) -> bool:
+    """Whether torch has this kind's kernels here; without VNNI, sums of two products of bytes saturate at 16 bits."""
+    if device != "cpu" and kind in (PackedProduct, DigitProduct):
         return False
-    return torch.allclose(y.float(), torch.full_like(y, 127.0 * size, dtype=torch.float32), rtol=1e-2)
+    size = 64
+    weight = torch.full((size, size), 127.0, device=device, dtype=dtype)  # the largest sums there can be
+    try:
+        y = kind(weight)(weight.new_ones(1, size)).float()
+    except (RuntimeError, AttributeError):  # no such kernel, or not for this dtype
+        return False
+    return torch.allclose(y, torch.full_like(y, 127.0 * size), rtol=1e-2)
 
 
 def _num_bytes(*tensors: torch.Tensor | None) -> int:

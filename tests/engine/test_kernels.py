@@ -1,0 +1,325 @@
+"""Every layout of a weight against its product in float64, with the rounding that each layout is allowed.
+
+Bounds are per element and hold for any input: a float32 sum of I products is off by at most I roundings of the sum of
+their sizes, whatever its order (Higham 2002, section 3.1); what comes on top is named where it is added.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
+
+from flas_engine import kernels
+from flas_engine.kernels import (
+    INT8,
+    PACKED,
+    PLAIN,
+    SMALLEST_INT8_WEIGHT,
+    DigitProduct,
+    Int8Product,
+    PackedProduct,
+    PlainProduct,
+    Product,
+    lay_out,
+    quantise,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = [PlainProduct, PackedProduct, Int8Product, DigitProduct]
+DTYPES = [torch.float32, torch.bfloat16]
+BATCHES = [(1,), (5,), (17,), (2, 3), (1, 1)]
+FLOAT32_ROUNDING = 2.0**-24
+DIGITS = 2 * 256 * 127
+"""Steps of an activation that is made of two digits, from one half of its largest size to the other."""
+I, O = 37, 53  # noqa: E741
+WIDTHS = {PlainProduct: I, PackedProduct: I, Int8Product: 48, DigitProduct: I}
+"""Inputs that the layouts are tried with; torch's int8 product takes sixteens only."""
+
+
+@pytest.fixture(autouse=True)
+def _known_anew() -> Iterator[None]:
+    """What the machine can do is asked for once; these tests change what it can do."""
+    kernels._multiplies_rightly.cache_clear()
+    yield
+    kernels._multiplies_rightly.cache_clear()
+
+
+def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def bound(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """How far each element of a product may be off."""
+    sizes = x.double().abs() @ weight.double().abs().T
+    allowed = (x.shape[-1] + 4) * FLOAT32_ROUNDING * sizes + torch.finfo(weight.dtype).eps / 2 * expected.abs()
+    if kind in (Int8Product, DigitProduct):
+        _, scale = quantise(weight)
+        allowed += x.double().abs().sum(dim=-1, keepdim=True) * scale / 2  # half a step a weight
+    if kind is Int8Product:
+        allowed += torch.finfo(weight.dtype).eps * (sizes + allowed)  # its scales are in the compute dtype
+    if kind is DigitProduct:
+        largest = x.double().abs().amax(dim=-1, keepdim=True)
+        allowed += (
+            largest / DIGITS * (weight.double().abs().sum(dim=-1) + x.shape[-1] * scale)
+        )  # half a step an activation
+    return allowed * (1 + 1e-3) + torch.finfo(torch.float32).tiny
+
+
+def check(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    y = kind(weight, bias)(x)
+    assert y.dtype == weight.dtype
+    assert y.shape == (*x.shape[:-1], len(weight))
+    expected = x.double() @ weight.double().T + (bias.double() if bias is not None else 0.0)
+    allowed = bound(kind, x, weight, expected)
+    if bias is not None:  # added before or behind the rounding to the compute dtype
+        allowed += torch.finfo(weight.dtype).eps * (bias.double().abs() + expected.abs() + allowed)
+    excess = (y.double() - expected).abs() - allowed
+    assert excess.max() <= 0, f"{excess.max()} over the bound"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_every_layout_multiplies_within_its_bound(kind: type[Product], dtype: torch.dtype, *, has_bias: bool) -> None:
+    width = WIDTHS[kind]
+    weight, bias = numbers(O, width, dtype=dtype), numbers(O, seed=1, dtype=dtype) if has_bias else None
+    for batch in BATCHES:
+        check(kind, numbers(*batch, width, seed=2, dtype=dtype), weight, bias)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_outliers_and_empty_rows_stay_within_the_bound(kind: type[Product], dtype: torch.dtype) -> None:
+    weight, x = numbers(O, WIDTHS[kind], dtype=dtype), numbers(7, WIDTHS[kind], seed=1, dtype=dtype)
+    weight[3] = 0.0
+    weight[4, 5] = 3e4
+    x[0] = 0.0
+    x[1, 2] = -1e6
+    x[2] *= 1e-20
+    x[3] = 1.0  # the largest sum of the largest digit
+    check(kind, x, weight)
+    assert kind(weight)(x)[0].eq(0.0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [PackedProduct, DigitProduct])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_weight_in_several_slabs_multiplies_within_the_same_bound(
+    kind: type[Product], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, *, has_bias: bool
+) -> None:
+    weight, bias = numbers(O, I, dtype=dtype), numbers(O, seed=1, dtype=dtype) if has_bias else None
+    x = numbers(2, 3, I, seed=2, dtype=dtype)
+    whole = kind(weight, bias)
+    for num_bytes in (7 * I * dtype.itemsize, 1):  # a slab has no less than a row
+        monkeypatch.setattr(kernels, "SLAB_BYTES", num_bytes)
+        check(kind, x, weight, bias)
+        slabs = kind(weight, bias)
+        assert slabs.num_bytes == whole.num_bytes
+        if kind is DigitProduct:  # sums of integers are exact
+            assert torch.equal(slabs(x), whole(x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_input_of_another_dtype_gives_the_compute_dtype(kind: type[Product]) -> None:
+    """The norms hand on float32 whatever the products compute in."""
+    weight, x = numbers(O, WIDTHS[kind], dtype=torch.bfloat16), numbers(5, WIDTHS[kind], seed=2)
+    y = kind(weight)(x)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), x @ weight.float().T, atol=0.2, rtol=0.05)
+
+
+def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it() -> None:
+    product, x = DigitProduct(numbers(O, I), numbers(O, seed=1)), numbers(17, I, seed=2)
+    x[3] *= 1e6
+    together = product(x)
+    for row in range(17):
+        assert torch.equal(product(x[row : row + 1])[0], together[row])
+    assert torch.equal(product(x[5:].flip(0)).flip(0), together[5:])
+
+
+def test_digits_know_a_row_to_15_bits() -> None:
+    """A weight of 127 and 0 is rounded exactly, so that all that is lost is lost by the digits."""
+    x = numbers(9, I, seed=3)
+    y = DigitProduct(127.0 * torch.eye(I))(x) / 127.0
+    largest = x.abs().amax(dim=-1, keepdim=True)
+    assert ((y - x).abs() <= largest / DIGITS * (1 + 1e-3)).all()
+    assert ((y - x).abs() > largest / DIGITS / 2).any()
+
+
+def test_a_plain_product_is_differentiable_in_its_input() -> None:
+    weight, x = numbers(O, I), numbers(3, I, seed=1).requires_grad_()
+    PlainProduct(weight)(x).sum().backward()
+    torch.testing.assert_close(x.grad, weight.sum(dim=0).expand(3, I))
+
+
+# --- rounding to bytes ---
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(-(2.0**60), 2.0**60, width=32), min_size=5, max_size=5), min_size=1, max_size=8)
+)
+def test_a_weight_is_rounded_by_half_a_step_at_most(rows: list[list[float]]) -> None:
+    weight = torch.tensor(rows)
+    quantised, scale = quantise(weight)
+    assert quantised.dtype == torch.int8
+    off = (weight.double() - quantised.double() * scale.double()[:, None]).abs()
+    assert (off <= scale.double()[:, None] * 0.5 * (1 + 1e-4)).all()
+
+
+def test_the_largest_of_a_row_becomes_127() -> None:
+    quantised, scale = quantise(numbers(O, I))
+    assert quantised.abs().amax(dim=-1).eq(127).all()
+    torch.testing.assert_close(scale * 127, numbers(O, I).abs().amax(dim=-1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rounding_in_pieces_rounds_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = numbers(O, I, dtype=dtype)
+    whole = quantise(weight)
+    for elements in (1, 5 * I):
+        monkeypatch.setattr(kernels, "QUANTISED_ELEMENTS", elements)
+        assert all(torch.equal(piece, one) for piece, one in zip(quantise(weight), whole, strict=True))
+
+
+# --- memory ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_plain_product_keeps_the_plain_weight(kind: type[Product], dtype: torch.dtype) -> None:
+    width = WIDTHS[kind]
+    memory = np.zeros(O * width * dtype.itemsize, dtype=np.uint8)
+    alive = weakref.ref(memory)
+    product = kind(torch.from_numpy(memory).view(dtype).view(O, width), None)
+    del memory
+    gc.collect()
+    assert (alive() is not None) == (kind is PlainProduct)
+    assert product(numbers(1, width)).shape == (1, O)
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_bytes"),
+    [
+        (PlainProduct, 2 * O * I + 2 * O),
+        (PackedProduct, 2 * O * I + 2 * O),
+        (Int8Product, O * 48 + 2 * O + 2 * O),  # scales in the compute dtype
+        (DigitProduct, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
+    ],
+)
+def test_num_bytes_is_what_weight_scales_and_bias_take(kind: type[Product], num_bytes: int) -> None:
+    weight, bias = numbers(O, WIDTHS[kind], dtype=torch.bfloat16), numbers(O, dtype=torch.bfloat16)
+    assert kind(weight, bias).num_bytes == num_bytes
+    assert kind(weight).num_bytes == num_bytes - bias.nbytes
+
+
+def peak_bytes(prof: profile) -> int:
+    """The most memory that was held at once above what was held before."""
+    held = peak = 0
+    for event in prof.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+@pytest.mark.parametrize("kind", [PackedProduct, Int8Product, DigitProduct])
+def test_laying_out_a_weight_never_takes_twice_its_memory(kind: type[Product], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and slabs are both scaled down: the weight is of eight slabs."""
+    weight = numbers(2048, 256, dtype=torch.bfloat16)
+    monkeypatch.setattr(kernels, "SLAB_BYTES", weight.nbytes // 8)
+    monkeypatch.setattr(kernels, "QUANTISED_ELEMENTS", weight.numel() // 32)
+    kind(weight)  # what is set up once
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        product = kind(weight)
+    taken = peak_bytes(prof)
+    assert product.num_bytes <= taken < 2 * weight.nbytes - weight.nbytes / 2
+
+
+# --- which layout a weight gets ---
+
+
+def wide(elements: int = SMALLEST_INT8_WEIGHT) -> torch.Tensor:
+    return numbers(1024, elements // 1024)
+
+
+def test_layouts_are_what_they_are_called() -> None:
+    x, weight = numbers(3, I, seed=1), numbers(O, I)
+    for layout in (PLAIN, PACKED, INT8):
+        torch.testing.assert_close(lay_out(weight, None, layout)(x), x @ weight.T, atol=1e-4, rtol=1e-4)
+    assert type(lay_out(weight, None, PLAIN)) is PlainProduct
+
+
+def test_on_this_machine_weights_are_packed() -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch is built without oneDNN")
+    assert type(lay_out(numbers(O, I), None, PACKED)) is PackedProduct
+
+
+def test_only_large_weights_are_stored_in_bytes() -> None:
+    large, small = wide(), wide(SMALLEST_INT8_WEIGHT - 1024)
+    assert lay_out(large, None, INT8).num_bytes < 1.1 * large.numel()
+    assert lay_out(small, None, INT8).num_bytes == small.nbytes
+    assert lay_out(large, None, PACKED).num_bytes == large.nbytes
+
+
+def test_a_width_that_torchs_product_of_bytes_cannot_read_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without VNNI; with it bytes of any width are multiplied."""
+    monkeypatch.setattr(torch.ops, "onednn", Missing())
+    weight, x = numbers(1024, 776), numbers(3, 776, seed=1)
+    torch.testing.assert_close(lay_out(weight, None, INT8)(x), x @ weight.T, atol=1e-3, rtol=1e-3)
+
+
+class Missing:
+    """A namespace of operations of a torch that is built without them."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def test_without_onednn_products_are_plain_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(torch.ops, "mkldnn", Missing())
+    monkeypatch.setattr(torch.ops, "onednn", Missing())
+    assert type(lay_out(numbers(O, I), None, PACKED)) is PlainProduct
+    product = lay_out(wide(), None, INT8)
+    assert type(product) is Int8Product
+    x = numbers(3, wide().shape[1], seed=1)
+    torch.testing.assert_close(product(x), x @ wide().T, atol=1.0, rtol=0.05)
+
+
+def test_without_any_kernel_for_bytes_a_large_weight_gets_the_next_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a torch whose int8 product is for other devices only."""
+
+    def refuse(*_args: Any) -> Any:
+        raise NotImplementedError("Could not run 'aten::_weight_int8pack_mm'")
+
+    monkeypatch.setattr(torch.ops, "onednn", Missing())
+    monkeypatch.setattr(torch.ops.aten, "_weight_int8pack_mm", refuse)
+    assert type(lay_out(wide(), None, INT8)) in {PackedProduct, PlainProduct}
+    assert lay_out(wide(), None, INT8)(numbers(1, wide().shape[1])).shape == (1, 1024)
+
+
+def test_where_sums_of_bytes_saturate_weights_get_the_other_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor without VNNI, whose sums of two products of bytes end at 16 bits."""
+    rightly = kernels._multiply_bytes
+
+    def saturated(rows: torch.Tensor, *slab: torch.Tensor) -> torch.Tensor:
+        return rightly(rows, *slab).clamp(max=0.9 * 127.0 / kernels._LARGEST_DIGITS * 127.0 * 64)
+
+    monkeypatch.setattr(kernels, "_multiply_bytes", saturated)
+    assert type(lay_out(wide(), None, INT8)) is Int8Product
+
+
+def test_a_dtype_without_packed_kernels_is_multiplied_plainly() -> None:
+    weight, x = numbers(O, I).double(), numbers(3, I, seed=1).double()
+    assert torch.equal(lay_out(weight, None, PACKED)(x), x @ weight.T)
