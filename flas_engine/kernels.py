@@ -23,7 +23,7 @@ SLAB_BYTES = 64 << 20
 """Large weights are laid out in slabs of rows, so that laying one out never takes twice its memory."""
 QUANTISED_ELEMENTS = 4 << 20
 """Weights are rounded so many elements at a time, for the same reason: on the way they are float32."""
-SMALLEST_INT8_WEIGHT = 768 * 1024
+SMALLEST_INT8_WEIGHT = 1536 * 1024
 """Weights with fewer elements are not worth a byte each: reading them costs less than making digits of their input."""
 INT8_INPUTS = 16
 """torch's own int8 product takes inputs so many at a time, and reads on behind the end where they do not come out."""
