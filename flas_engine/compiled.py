@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -52,11 +52,13 @@ def compile_functions() -> Functions:
         rotary: Rotation,
         bias: torch.Tensor,
         cache: CacheLayer,
-        *window: Any,
+        rows: slice,
+        slots: torch.Tensor,
+        workspace: None,
     ) -> torch.Tensor:
         _mark_sizes(h_BLD, 0)
-        _mark_attention(rotary, bias, cache)
-        return compiled_layer(architecture, weights, h_BLD, rotary, bias, cache, *window)
+        _mark_attention(rotary, bias, slots, cache)
+        return compiled_layer(architecture, weights, h_BLD, rotary, bias, cache, rows, slots, workspace)
 
     def evaluate(
         field: VelocityField,
@@ -71,19 +73,23 @@ def compile_functions() -> Functions:
         for tensor in (*conditions.keys, *conditions.values):
             _mark_sizes(tensor, 0, 2)
         _mark_sizes(conditions.bias, 0, 3)
-        for layer in cache or ():
-            _mark_attention(window.rotary, window.bias, layer)
+        for layer in cache or (None,):
+            _mark_attention(window.rotary, window.bias, window.slots, layer)
         v_RLD: torch.Tensor = compiled_field(field, z_RLD, time_embedding_R1D, conditions, window, cache)
         return v_RLD
 
     return Functions(run_layer=run, evaluate=evaluate, is_compiled=True)
 
 
-def _mark_attention(rotary: Rotation, bias: torch.Tensor, cache: CacheLayer | None) -> None:
+def _mark_attention(
+    rotary: Rotation, bias: torch.Tensor, slots: slice | torch.Tensor, cache: CacheLayer | None
+) -> None:
     """Mark what changes from pass to pass: lanes, visible slots, and all slots there are."""
     _mark_sizes(rotary.cos, 0)
     _mark_sizes(rotary.sin, 0)
     _mark_sizes(bias, 0, 3)
+    if isinstance(slots, torch.Tensor):
+        _mark_sizes(slots, 0)
     if cache is not None:
         _mark_sizes(cache.keys, 0, 1)
         _mark_sizes(cache.values, 0, 1)

@@ -46,6 +46,8 @@ class _Plan:
     row_of: torch.Tensor | None
     """[R], the row's index among the lanes with concepts; None when every one of them has one concept."""
     cache_rows: slice
+    row_shift: torch.Tensor
+    """[R], how far a row of the trajectories' cache is from its lane's row of the model's caches."""
     weights: torch.Tensor | None
     """[R, 1, 1]; None when all are 1."""
     flow_time: torch.Tensor
@@ -182,8 +184,7 @@ class Steering:
 
         slots = window.slots
         if isinstance(slots, torch.Tensor) and self._cache is not None:
-            rows = torch.arange(plan.cache_rows.start, plan.cache_rows.stop, device=self._device)
-            slots = slots[plan.row_lanes] + (rows - plan.row_lanes) * self._cache.capacity
+            slots = slots[plan.row_lanes] + plan.row_shift * self._cache.capacity
         rotary = Rotation(cos=of_rows(window.rotary.cos), sin=of_rows(window.rotary.sin))
         return replace(window, slots=slots, rows=plan.cache_rows, rotary=rotary, bias=of_rows(window.bias))
 
@@ -212,11 +213,14 @@ class Steering:
         pairs = [(index, lane - lanes.start) for index, lane in enumerate(with_concepts) for _ in self._rows_of(lane)]
         weights = [weight for lane in with_concepts for _, weight in self._mixes[lane]]
         num_lanes, num_rows, D = len(with_concepts), len(pairs), self._field.architecture.hidden_size
+        is_whole = len(lanes) == len(self._mixes)
+        rows = range(self._rows_of(lanes.start).start, self._rows_of(lanes.stop - 1).stop)
         plan = _Plan(
             lanes=None if num_lanes == len(lanes) else self._index([lane - lanes.start for lane in with_concepts]),
             row_lanes=self._index([lane for _, lane in pairs]),
             row_of=None if num_rows == num_lanes else self._index([index for index, _ in pairs]),
-            cache_rows=slice(self._rows_of(lanes.start).start, self._rows_of(lanes.stop - 1).stop),
+            cache_rows=slice(None) if is_whole else slice(rows.start, rows.stop),
+            row_shift=self._index([row - lane for row, (_, lane) in zip(rows, pairs, strict=True)]),
             weights=None
             if all(w == 1.0 for w in weights)
             else torch.tensor(weights, device=self._device)[:, None, None],

@@ -1,0 +1,138 @@
+"""Compiled passes: the same tokens as op by op, compiled once, and never in the way of an answer."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from tiny import tiny_flow, tiny_transformers_model
+from torch._dynamo.utils import counters
+
+from flas_engine import load_engine
+from flas_engine.base import from_transformers
+from flas_engine.batch import LaneBatch
+from flas_engine.compiled import OP_BY_OP, Functions, LaunchGraphs, WarmUp, compile_functions
+from flas_engine.paths import assets_dir
+from flas_engine.request import Lane, Message
+from flas_engine.solvers import EULER
+from flas_engine.steering import Steering
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flas_engine.steering import Mix
+
+LAYER = 2
+ROUNDING = 2e-4
+QUESTIONS = [
+    f"{question} {subject}?"
+    for subject in ("the sea", "a good friend", "bread", "the moon")
+    for question in ("What is", "Why do people love", "Can you describe", "How old is", "What would you ask")
+]
+BASE = from_transformers(tiny_transformers_model("gemma3"))  # sliding layers, head norms, norms on both sides
+FLOW = tiny_flow(BASE.architecture, layer=LAYER)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Functions]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        yield compile_functions()
+    torch._dynamo.reset()
+
+
+class Passes:
+    """Random requests, the same for the same number, whatever runs them."""
+
+    def __init__(self, number: int) -> None:
+        choose = random.Random(number)
+        self.generator = torch.Generator().manual_seed(number)
+        self.num_lanes = choose.choice([1, 2, 3, 4, 6, 9])
+        self.flow_times = [choose.choice([0.0, 0.5, 1.0, 2.0]) for _ in range(self.num_lanes)]
+        self.concept_tokens = choose.randint(1, 40)
+        self.num_tokens = choose.choice([1, 2, 3, 4, 5, 6, 7, 70])
+        self.raised = choose.choice([0.0, 0.7, 1.9])
+
+    @torch.inference_mode()
+    def run(self, functions: Functions) -> torch.Tensor:
+        generator = self.generator.clone_state()
+        concept = FLOW.field.encode_keys_values(torch.randn(self.concept_tokens, 64, generator=generator))
+        mixes: list[Mix] = [((concept, 1.0),)] * self.num_lanes
+        prompts = [
+            torch.randint(3, 250, (4 + 3 * lane,), generator=generator).tolist() for lane in range(self.num_lanes)
+        ]
+        steering = Steering(FLOW.field, mixes, list(self.flow_times), EULER, 3)
+        batch = LaneBatch(BASE, LAYER, steering, prompts, functions=functions)
+        logits = [batch.read_prompts()]
+        for step in range(self.num_tokens):
+            if step == 1:
+                batch.set_flow_time(0, self.raised)
+            logits.append(batch.advance(torch.randint(3, 250, (self.num_lanes,), generator=generator)))
+        return torch.stack(logits)
+
+
+def test_two_hundred_random_changes_compile_nothing_and_break_no_graph(compiled: Functions) -> None:
+    """Flow time, concept and its length, prompt, position and the number of lanes, after a warm-up of ten requests."""
+    for number in range(10):
+        Passes(number).run(compiled)
+    before = dict(counters["stats"])
+    for number in range(10, 210):
+        passes = Passes(number)
+        torch.testing.assert_close(passes.run(compiled), passes.run(OP_BY_OP), atol=ROUNDING, rtol=ROUNDING)
+    assert dict(counters["stats"]) == before
+    assert before["unique_graphs"] > 0
+    assert not counters["graph_break"]
+
+
+@torch.inference_mode()
+def test_twenty_greedy_answers_are_those_of_passes_op_by_op(compiled: Functions, demo_model_dir: Path) -> None:
+    """64 tokens each, every other one steered, in float32."""
+    engine = load_engine(demo_model_dir, flow=str(assets_dir() / "flows" / "demo"), device="cpu", dtype="float32")
+    assert engine.flow is not None
+    assert engine.concepts is not None
+    pirate: Mix = ((engine.concepts.encode("talk like a pirate"), 1.0),)
+    mixes: list[Mix] = [pirate if number % 2 else () for number in range(len(QUESTIONS))]
+    field = engine.flow.field
+    prompts = [engine.render(Lane(conversation=(Message(role="user", content=text),))) for text in QUESTIONS]
+
+    def answer(functions: Functions) -> torch.Tensor:
+        steering = Steering(field, mixes, [1.5 if mix else 0.0 for mix in mixes], EULER, 3)
+        batch = LaneBatch(engine.base, engine.info.layer, steering, prompts, functions=functions)
+        tokens = [batch.read_prompts().argmax(dim=-1)]
+        for _ in range(63):
+            tokens.append(batch.advance(tokens[-1]).argmax(dim=-1))
+        return torch.stack(tokens, dim=1)
+
+    assert torch.equal(answer(compiled), answer(OP_BY_OP))
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_what_is_not_ready_or_cannot_be_compiled_leaves_passes_as_they_were(*, failing: bool) -> None:
+    def rehearse(functions: Functions) -> None:
+        assert functions.is_compiled
+        assert warm_up_is_unready()
+        if failing:
+            raise RuntimeError("no compiler here")
+
+    warm_ups: list[WarmUp] = []
+
+    def warm_up_is_unready() -> bool:
+        return not warm_ups or warm_ups[0].functions is OP_BY_OP
+
+    warm_ups.append(WarmUp(rehearse))
+    functions = warm_ups[0].wait()
+    assert (functions is OP_BY_OP) == failing
+    assert (warm_ups[0].failure is None) == (not failing)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_recorded_pass_reads_its_tensors_anew() -> None:
+    x, graphs = torch.zeros(4, device="cuda"), LaunchGraphs()
+    outputs = []
+    for value in range(4):
+        x.fill_(value)
+        outputs.append(graphs.run("kind", lambda: x * 2).clone())
+    assert [output[0].item() for output in outputs] == [0, 2, 4, 6]
