@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +14,22 @@ from flas_engine.base import assemble, from_transformers, load_base, load_config
 from flas_engine.batch import CHUNK_TOKENS, LaneBatch
 from flas_engine.errors import ModelError
 from flas_engine.families import find_family, read_architecture
+from flas_engine.kernels import PACKED, PLAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ROUNDING = 2e-5  # float32 sums taken in another order; the logits are of order 1 to 10
 PROMPTS = [[2, 17, 99, 4, 250], [2, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], [2, 201, 33]]
+
+LAYOUT = PLAIN
+"""The layout that the test under way gives the weights."""
+
+
+@pytest.fixture(params=[PLAIN, PACKED], autouse=True)
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test over both layouts of the weights."""
+    monkeypatch.setattr(sys.modules[__name__], "LAYOUT", request.param)
 
 
 def plain_logits(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
@@ -29,7 +40,7 @@ def plain_logits(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
 @torch.inference_mode()
 def test_baseline_lanes_give_the_logits_of_transformers(family: str) -> None:
     model = tiny_transformers_model(family)
-    batch = LaneBatch(from_transformers(model), None, None, PROMPTS)
+    batch = LaneBatch(from_transformers(model, layout=LAYOUT), None, None, PROMPTS)
     texts = [list(prompt) for prompt in PROMPTS]
     logits = batch.read_prompts()
     for position in range(12):  # past the sliding window
@@ -46,7 +57,7 @@ def test_baseline_lanes_give_the_logits_of_transformers(family: str) -> None:
 def test_a_prompt_read_in_pieces_gives_the_logits_of_one_read_whole(family: str) -> None:
     model = tiny_transformers_model(family, max_position_embeddings=2 * CHUNK_TOKENS)
     ids = [(13 * position) % 256 for position in range(CHUNK_TOKENS + 40)]
-    logits = LaneBatch(from_transformers(model), None, None, [ids, ids[:7]]).read_prompts()
+    logits = LaneBatch(from_transformers(model, layout=LAYOUT), None, None, [ids, ids[:7]]).read_prompts()
     torch.testing.assert_close(logits[0], plain_logits(model, ids)[-1], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(logits[1], plain_logits(model, ids[:7])[-1], atol=ROUNDING, rtol=ROUNDING)
 
@@ -55,7 +66,7 @@ def test_a_prompt_read_in_pieces_gives_the_logits_of_one_read_whole(family: str)
 @torch.inference_mode()
 def test_attention_biases_are_read(family: str) -> None:
     model = tiny_transformers_model(family, attention_bias=True)
-    logits = LaneBatch(from_transformers(model), None, None, PROMPTS[:1]).read_prompts()
+    logits = LaneBatch(from_transformers(model, layout=LAYOUT), None, None, PROMPTS[:1]).read_prompts()
     torch.testing.assert_close(logits[0], plain_logits(model, PROMPTS[0])[-1], atol=ROUNDING, rtol=ROUNDING)
 
 
@@ -88,7 +99,7 @@ def test_a_multimodal_gemma3_is_read_through_its_text_config() -> None:
 @torch.inference_mode()
 def test_half_precision_rounds_as_transformers_rounds(family: str) -> None:
     model = tiny_transformers_model(family).to(torch.bfloat16)
-    ours = LaneBatch(from_transformers(model), None, None, PROMPTS[1:2]).read_prompts()[0]
+    ours = LaneBatch(from_transformers(model, layout=LAYOUT), None, None, PROMPTS[1:2]).read_prompts()[0]
     theirs = plain_logits(model, PROMPTS[1])[-1].float()
     exact = plain_logits(model.float(), PROMPTS[1])[-1]
     # Both are off the exact logits by rounding; ours must not be further off than theirs by more than rounding again.

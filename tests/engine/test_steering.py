@@ -8,6 +8,7 @@ from tiny import FAMILY_NAMES, tiny_architecture, tiny_flow, tiny_transformers_m
 
 from flas_engine.base import from_transformers
 from flas_engine.batch import LaneBatch
+from flas_engine.kernels import PACKED, PLAIN
 from flas_engine.solvers import SOLVERS
 from flas_engine.steering import Mix, Steering
 
@@ -20,14 +21,24 @@ TOKENS = torch.tensor([[9, 30, 30, 7], [40, 41, 200, 43], [50, 51, 52, 53]])
 ABLATIONS = ["disable_self_attn", "disable_mlp", "disable_cross_attn"]
 
 
+@pytest.fixture(params=[PLAIN, PACKED], autouse=True)
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test over both layouts of the weights."""
+    monkeypatch.setattr(Case, "layout", request.param)
+
+
 class Case:
     """A base, a flow and two concepts of different lengths."""
 
+    layout = PLAIN
+
     def __init__(self, family: str, num_blocks: int = 1, **overrides: object) -> None:
         self.model = tiny_transformers_model(family)
-        self.base = from_transformers(self.model)
+        self.base = from_transformers(self.model, layout=self.layout)
         architecture = self.base.architecture
         self.flow = tiny_flow(architecture, layer=LAYER, num_blocks=num_blocks, **overrides)
+        if self.layout != PLAIN:
+            self.flow.field.freeze(self.layout)
         generator = torch.Generator().manual_seed(1)
         encode = self.flow.field.encode_keys_values
         self.a = encode(torch.randn(5, architecture.hidden_size, generator=generator))
