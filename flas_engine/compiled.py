@@ -7,6 +7,7 @@ tensors. Lanes and slots are symbols; one lane, fewer lanes than a product wants
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from flas_engine.families import Architecture
     from flas_engine.field import Conditions
     from flas_engine.layers import LayerWeights, Rotation, Window
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +164,7 @@ class WarmUp:
         try:
             self._rehearse(self._functions)
         except Exception as error:  # no compiler, or one that fails, must not cost an answer
+            log.warning("decoding passes could not be compiled", exc_info=True)
             self.failure = error
         else:
             self._is_ready.set()

@@ -116,6 +116,7 @@ class FlasApp(App[None]):
                 flow=options.flow,
                 device=options.device,
                 dtype=options.dtype,
+                compiles=options.compiles,
             )
         )
 

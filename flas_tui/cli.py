@@ -55,6 +55,7 @@ def start(
     flow: opt.Flow = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
+    compiled: opt.Compile = None,
     concept: Annotated[str | None, typer.Option(metavar="TEXT", help="Fill in the concept to steer towards.")] = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="Fill in the prompt.")] = None,
     flow_time: Annotated[
@@ -80,6 +81,7 @@ def start(
         flow=flow,
         device=device,
         dtype=dtype,
+        compiles=compiled,
         lite=lite,
         concept=concept,
         prompt=prompt,

@@ -14,6 +14,7 @@ class AppOptions:
     flow: str | None = None
     device: str | None = None
     dtype: str | None = None
+    compiles: bool | None = None
     lite: bool = False
     """Draw little: for slow lines."""
     concept: str | None = None

@@ -36,6 +36,7 @@ def chat(
     flow: opt.Flow = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
+    compiled: opt.Compile = None,
     quiet: opt.Quiet = False,
 ) -> None:
     """Talk to a model in plain lines.
@@ -68,7 +69,8 @@ def chat(
         raise RequestError("--compare has no concept to steer towards; give one with --concept")
     session = ChatSession(settings=settings)
     build_request(session, "?")  # refuses what no turn could run under, before the model is loaded
-    engine = open_engine(LoadSpec(model=model, base=base, flow=flow, device=device, dtype=dtype), quiet=quiet)
+    spec = LoadSpec(model=model, base=base, flow=flow, device=device, dtype=dtype, compiles=compiled)
+    engine = open_engine(spec, quiet=quiet)
     if is_interactive() and not quiet:
         say("Type a message. /help lists the commands, Ctrl+C stops an answer, Ctrl+D leaves.")
     if not run_chat(engine, session) and not is_interactive():

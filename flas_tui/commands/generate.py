@@ -54,6 +54,7 @@ def generate(
     flow: opt.Flow = None,
     device: opt.Device = None,
     dtype: opt.Dtype = None,
+    compiled: opt.Compile = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line and lane, when the lane ends.")
     ] = False,
@@ -100,7 +101,7 @@ def generate(
         solver=solver,
         num_steps=steps,
     )
-    spec = LoadSpec(model=model, base=base, flow=flow, device=device, dtype=dtype)
+    spec = LoadSpec(model=model, base=base, flow=flow, device=device, dtype=dtype, compiles=bool(compiled))
     engine = open_engine(spec, quiet=quiet)
     writer: LaneWriter
     if as_json:

@@ -63,6 +63,13 @@ Dtype = Annotated[
         autocompletion=complete_dtypes,
     ),
 ]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile decoding in the background. Default: on CUDA, where it pays, and not for a single answer.",
+    ),
+]
 Concepts = Annotated[
     list[str] | None,
     typer.Option(
