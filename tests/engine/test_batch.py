@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flas_engine.checkpoint import Flow
+    from flas_engine.field import ConceptKeysValues
     from flas_engine.layers import BaseModel, Window
 
 LAYER = 2
@@ -123,14 +124,10 @@ def test_a_rerun_reads_nothing_but_the_last_token_of_each_prompt(family: str, at
 @every_model
 def test_the_logits_behind_a_reused_prompt_are_those_behind_a_fresh_one(family: str, attends_back: bool) -> None:
     """All of them, and those behind tokens that attend to what was reused; the prompts go on where a lane stopped."""
-    base, flow = model(family, attends_back)
-    concept = flow.field.encode_keys_values(torch.randn(4, 64, generator=torch.Generator().manual_seed(1)))
-    mixes: list[Mix] = [(), ((concept, 1.0),)]
     fed = torch.randint(20, 250, (12, 2), generator=torch.Generator().manual_seed(2))
 
     def batch(prompts: list[list[int]], previous: LaneBatch | None = None) -> LaneBatch:
-        steering = Steering(flow.field, mixes, [0.0, 1.5], SOLVERS["euler"], 3)
-        return LaneBatch(base, LAYER, steering, prompts, previous)
+        return lane_batch(family, attends_back, prompts, [0.0, 1.5], previous)
 
     with torch.inference_mode():
         before = batch([[2, *range(30, 50)]] * 2)
@@ -216,7 +213,7 @@ def test_a_lane_whose_flow_time_moved_is_not_taken_over(family: str, attends_bac
 
 
 @pytest.mark.parametrize("order", [(3, 2, 1, 0), (1,), (0, 2), (1, 1, 0, 3, 1, 2, 2, 0)])
-@every_model
+@every_family
 def test_lanes_in_another_order_fewer_or_more_take_over_from_their_equals(
     family: str, attends_back: bool, order: tuple[int, ...]
 ) -> None:
@@ -468,15 +465,28 @@ def test_a_wish_to_stop_waits_for_one_piece_of_a_prompt_at_most(half: str, monke
 # --- lanes that end ---
 
 
-def lane_batch(family: str, attends_back: bool, prompts: list[list[int]], flow_times: list[float]) -> LaneBatch:
+@cache
+def concept(family: str, attends_back: bool) -> ConceptKeysValues:
+    _, flow = model(family, attends_back)
+    return flow.field.encode_keys_values(torch.randn(4, 64, generator=torch.Generator().manual_seed(1)))
+
+
+def lane_batch(
+    family: str,
+    attends_back: bool,
+    prompts: list[list[int]],
+    flow_times: list[float],
+    previous: LaneBatch | None = None,
+) -> LaneBatch:
+    """A batch whose lanes have a concept unless they are at T = 0."""
     base, flow = model(family, attends_back)
-    concept = flow.field.encode_keys_values(torch.randn(4, 64, generator=torch.Generator().manual_seed(1)))
-    mixes: list[Mix] = [((concept, 1.0),) if flow_time else () for flow_time in flow_times]
-    return LaneBatch(base, LAYER, Steering(flow.field, mixes, flow_times, SOLVERS["euler"], 3), prompts)
+    mixes: list[Mix] = [((concept(family, attends_back), 1.0),) if flow_time else () for flow_time in flow_times]
+    steering = Steering(flow.field, mixes, flow_times, SOLVERS["euler"], 3)
+    return LaneBatch(base, LAYER, steering, prompts, previous)
 
 
 class Living:
-    """A batch that is fed random tokens, and the text of every lane that is alive."""
+    """A batch that is fed random tokens, and the text of every lane, up to where it ended."""
 
     def __init__(self, family: str, attends_back: bool, lengths: list[int], flow_times: list[float]) -> None:
         self._case = (family, attends_back)
@@ -501,6 +511,14 @@ class Living:
         rows = [row for row, index in enumerate(self.alive) if index not in lanes]
         self.alive = [self.alive[row] for row in rows]
         self.batch.keep(rows)
+
+    def check_what_follows(self, lane: int, flow_time: float, num_reused: int) -> None:
+        """Hold a batch that goes on from what a lane has read to one that reads it all."""
+        prompt = [*self.texts[lane], 7, 8, 9]
+        following = lane_batch(*self._case, [prompt], [flow_time], self.batch)
+        fresh = lane_batch(*self._case, [prompt], [flow_time])
+        assert following.num_reused == [num_reused]
+        torch.testing.assert_close(following.read_prompts(), fresh.read_prompts(), atol=ROUNDING, rtol=ROUNDING)
 
     def check_against_the_lanes_alone(self) -> None:
         assert len(self.logits) == len(self.alive)
@@ -549,7 +567,7 @@ def test_lanes_that_end_with_their_first_token_never_enter_a_decoding_pass() -> 
         living.check_against_the_lanes_alone()
 
 
-@every_model
+@every_family
 @pytest.mark.parametrize("lengths", [[250, 10, 251], [250, 10, 251, 40, 41, 12]])
 @torch.inference_mode()
 def test_a_lane_may_end_where_the_caches_are_full_and_the_others_grow_past_it(
@@ -594,6 +612,36 @@ def test_a_lane_behind_a_dead_one_keeps_what_the_dead_one_writes_out_of_its_slot
         living.check_against_the_lanes_alone()
 
 
+@every_family
+@torch.inference_mode()
+def test_what_a_dead_lane_has_read_can_be_taken_over(family: str, attends_back: bool) -> None:
+    """Dead before the first decoding pass, after it, and across a growth: what it writes goes behind what it read."""
+    for advances_before, advances_behind in ((0, 3), (2, 3), (2, 10)):
+        living = Living(family, attends_back, [20, GROWTH_SLOTS - 10], [1.5, -1.0])
+        living.advance(advances_before)
+        living.let_end(0)
+        living.advance(advances_behind)
+        living.check_what_follows(0, 1.5, len(living.texts[0]))
+
+
+@every_family
+@torch.inference_mode()
+def test_a_lane_whose_flow_time_moved_is_not_taken_over_when_the_dead_beside_it_are_gone(
+    family: str, attends_back: bool
+) -> None:
+    living = Living(family, attends_back, [5, 9, 3, 12, 7, 4], [0.0, 1.5, -1.0, 2.0, 0.0, 0.5])
+    living.advance(2)
+    living.batch.set_flow_time(5, 2.0)
+    living.flow_times[5] = 2.0
+    living.advance()
+    living.let_end(0, 1, 3)
+    living.advance()
+    living.check_what_follows(2, -1.0, len(living.texts[2]))
+    living.check_what_follows(4, 0.0, len(living.texts[4]))
+    for flow_time in (0.5, 2.0):
+        living.check_what_follows(5, flow_time, 0)
+
+
 # --- T = 0 ---
 
 
@@ -614,9 +662,13 @@ class NotedSteering(Steering):
 def test_a_lane_at_zero_keeps_its_activations_bit_for_bit_with_or_without_a_concept(
     family: str, attends_back: bool
 ) -> None:
-    base, flow = model(family, attends_back)
-    concept = flow.field.encode_keys_values(torch.randn(4, 64, generator=torch.Generator().manual_seed(1)))
-    mixes: list[Mix] = [(), ((concept, 1.0),), ((concept, 1.0),), ((concept, 2.0), (concept, -0.5))]
+    """Even where the way into the field's own coordinates and back again is not exact."""
+    base, _ = model(family, attends_back)
+    options = {"disable_self_attn": not attends_back, "coordinates": "standardised"}
+    flow = tiny_flow(base.architecture, layer=LAYER, **options)
+    flow.field.freeze(PACKED)
+    pirate = flow.field.encode_keys_values(torch.randn(4, 64, generator=torch.Generator().manual_seed(1)))
+    mixes: list[Mix] = [(), ((pirate, 1.0),), ((pirate, 1.0),), ((pirate, 2.0), (pirate, -0.5))]
     flow_times = [0.0, 0.0, 1.5, 0.0]
     steering = NotedSteering(flow.field, mixes, flow_times, SOLVERS["rk4"], 2)
     batch = LaneBatch(base, LAYER, steering, [[2, *range(30, 42)]] * 4)
@@ -642,8 +694,8 @@ def test_trajectories_are_there_when_a_flow_time_is_raised_from_zero(family: str
 
     def raised_from(flow_time: float) -> torch.Tensor:
         base, flow = model(family, attends_back)
-        concept = flow.field.encode_keys_values(torch.randn(4, 64, generator=torch.Generator().manual_seed(1)))
-        mixes: list[Mix] = [((concept, 1.0),), (), ((concept, 2.0), (concept, -0.5))]
+        pirate = concept(family, attends_back)
+        mixes: list[Mix] = [((pirate, 1.0),), (), ((pirate, 2.0), (pirate, -0.5))]
         steering = Steering(flow.field, mixes, [flow_time, 0.0, flow_time], SOLVERS["euler"], 3)
         batch = LaneBatch(base, LAYER, steering, [[2, *range(30, 42)], [2, 3], [2, *range(30, 38)]])
         batch.read_prompts()
