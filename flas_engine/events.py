@@ -21,10 +21,12 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prefilled:
-    """All prompts are read; `prompt_token_ids` [lane][position]."""
+    """The first lanes' prompts are read, and their first tokens follow; those of later lanes come as they are read."""
 
     prompt_token_ids: tuple[tuple[int, ...], ...]
+    """[lane][position], of all lanes."""
     seconds: float
+    """Since the run began."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
