@@ -17,7 +17,7 @@ import torch
 from flas_engine.detokenize import Detokenizer, StopStrings
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
-from flas_engine.sampling import choose
+from flas_engine.sampling import Scratch, choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def decode(job: Job, control: RunControl) -> Iterator[Event]:
     next token; a wish to stop takes effect before it.
     """
     answers = [_start_answer(job, lane) for lane in range(len(job.prompts))]
-    sampling, seed = job.request.sampling, job.request.seed
+    sampling, seed, scratch = job.request.sampling, job.request.seed, Scratch()
     seen_BV: torch.Tensor | None = None
     chosen: list[torch.Tensor] = []
     ids: list[int] = []
@@ -111,7 +111,8 @@ def decode(job: Job, control: RunControl) -> Iterator[Event]:
         if seen_BV is None and sampling.repetition_penalty != 1.0:
             seen_BV = _seen_tokens(job, logits)
         of_lanes = slice(lanes.start, lanes.stop)
-        tokens, logprobs = choose(logits, sampling, seed, 0, seen_BV[of_lanes] if seen_BV is not None else None)
+        seen = seen_BV[of_lanes] if seen_BV is not None else None
+        tokens, logprobs = choose(logits, sampling, seed, 0, seen, scratch)
         values = _to_host(tokens, logprobs)
         if not chosen:
             read = time.perf_counter()
@@ -144,7 +145,7 @@ def decode(job: Job, control: RunControl) -> Iterator[Event]:
         _take_flow_times(job, control, live)
         logits_BV = job.batch.advance(tokens_B, ids)
         position += 1
-        tokens_B, logprobs_B = choose(logits_BV, sampling, seed, position, seen_BV)
+        tokens_B, logprobs_B = choose(logits_BV, sampling, seed, position, seen_BV, scratch)
         values = _to_host(tokens_B, logprobs_B)
         ids = [token_id for token_id, _ in values]
         for answer, (token_id, logprob) in zip(live, values, strict=True):

@@ -7,9 +7,12 @@ UTF-8 sequence, a run of byte tokens (which decodes as one), or what may be the 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedTokenizerBase
 
 REPLACEMENT = "\ufffd"
@@ -21,6 +24,7 @@ class Detokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
+        self._decode = _decoder(tokenizer)
         self._ids: list[int] = []
         self._start = 0  # ids before this one are no longer needed to decode what follows
         self._read = 0  # ids before this one have been given out as text
@@ -52,10 +56,17 @@ class Detokenizer:
         given = self._decode(self._ids[self._start : self._read])
         return self._decode(self._ids[self._start :])[len(given) :]
 
-    def _decode(self, ids: list[int]) -> str:
-        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        assert isinstance(text, str)
-        return text
+
+def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
+    """Return what turns ids into text without special tokens, past transformers' wrapping where it is only that."""
+    from transformers import PreTrainedTokenizerFast as Fast
+
+    kind = type(tokenizer)
+    if isinstance(tokenizer, Fast) and (kind.decode, kind._decode) == (Fast.decode, Fast._decode):
+        decode: Callable[..., Any] = tokenizer.backend_tokenizer.decode
+    else:
+        decode = partial(tokenizer.decode, clean_up_tokenization_spaces=False)
+    return partial(decode, skip_special_tokens=True)
 
 
 class StopStrings:

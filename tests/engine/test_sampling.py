@@ -8,13 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flas_engine.request import GREEDY, MAX_SEED, Sampling
-from flas_engine.sampling import NUCLEUS_CANDIDATES, choose, gumbel_noise, penalise
+from flas_engine.sampling import Scratch, choose, gumbel_noise, penalise
 
 GEMMA_VOCABULARY = 262_144
 NUM_SAMPLES = 1 << 18
 MAX_CORRELATION = 5 / math.sqrt(NUM_SAMPLES)
 """Five standard deviations of the correlation of independent samples."""
 PLAIN = Sampling(temperature=1.0)
+OF_ALL_KINDS = (
+    GREEDY,
+    PLAIN,
+    Sampling(temperature=0.7, repetition_penalty=1.3),
+    Sampling(temperature=0.7, top_p=0.9),
+    Sampling(temperature=1.0, top_p=0.3),
+    Sampling(temperature=1.5, min_p=0.05, top_p=0.95),
+    Sampling(temperature=1.0, min_p=0.3),
+    Sampling(temperature=1.0, top_k=20, top_p=0.8),
+)
 
 seeds = st.integers(0, MAX_SEED)
 positions = st.integers(0, 100_000)
@@ -41,8 +51,10 @@ def kept_ids(logits: torch.Tensor, sampling: Sampling) -> list[int]:
     return [i for i in nucleus if math.exp(scores[i] - best) >= sampling.min_p]
 
 
-def expected_choice(logits: torch.Tensor, sampling: Sampling, seed: int, position: int) -> int:
-    kept = torch.tensor(kept_ids(logits, sampling))
+def expected_choice(
+    logits: torch.Tensor, sampling: Sampling, seed: int, position: int, kept_ids_: list[int] | None = None
+) -> int:
+    kept = torch.tensor(kept_ids_ or kept_ids(logits, sampling))
     noisy = logits[kept] / sampling.temperature + gumbel_noise(seed, position, kept)
     return int(kept[noisy.argmax()])
 
@@ -173,14 +185,87 @@ def test_filters_keep_what_a_plain_sort_keeps(
         assert tokens.tolist() == [expected_choice(lane, sampling, 9, position) for lane in logits]
 
 
-def test_a_nucleus_wider_than_the_candidates_is_found_among_all_tokens() -> None:
-    flat, peaked = random_logits(1, 1, 4000, spread=0.1), random_logits(2, 1, 4000, spread=6.0)
-    sampling = Sampling(temperature=1.0, top_p=0.8)
-    assert len(kept_ids(flat[0], sampling)) > NUCLEUS_CANDIDATES > len(kept_ids(peaked[0], sampling))
-    for logits in (torch.cat([flat, peaked]), flat, peaked):
-        for position in range(100):
-            tokens, _ = choose(logits, sampling, 4, position)
-            assert tokens.tolist() == [expected_choice(lane, sampling, 4, position) for lane in logits]
+@settings(max_examples=40)
+@given(
+    logits_seed=st.integers(0, 10_000),
+    temperature=st.sampled_from([0.5, 1.0, 1.7]),
+    top_p=st.one_of(st.just(1.0), st.floats(0.01, 0.999)),
+    min_p=st.one_of(st.just(0.0), st.floats(0.01, 0.9)),
+)
+def test_of_equal_scores_the_lower_id_comes_first(
+    logits_seed: int, temperature: float, top_p: float, min_p: float
+) -> None:
+    """Logits computed in bfloat16 are full of equal ones, also where the nucleus ends."""
+    logits = random_logits(logits_seed, 2, 40).mul(2).round().div(2)
+    sampling = Sampling(temperature=temperature, top_p=top_p, min_p=min_p)
+    for position in range(40):
+        tokens, _ = choose(logits, sampling, 9, position)
+        assert tokens.tolist() == [expected_choice(lane, sampling, 9, position) for lane in logits]
+
+
+def lanes_of_a_large_vocabulary() -> torch.Tensor:
+    """A peaked lane, a flat one, one between, and one with many equal logits."""
+    normal = random_logits(2, 4, GEMMA_VOCABULARY)
+    return torch.stack([6 * normal[0], 0.1 * normal[1], 2.5 * normal[2], (3 * normal[3]).bfloat16().float()])
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(temperature=1.0, top_p=0.8), Sampling(temperature=1.3, min_p=0.02, top_p=0.97)]
+)
+def test_a_large_vocabulary_is_filtered_as_by_a_plain_sort(sampling: Sampling) -> None:
+    lanes, scratch = lanes_of_a_large_vocabulary(), Scratch()
+    kept = [kept_ids(lane, sampling) for lane in lanes]
+    assert len(kept[0]) < 100 < 10_000 < len(kept[1])
+    for position in range(20):
+        together, _ = choose(lanes, sampling, 4, position, scratch=scratch)
+        alone = [int(choose(lane[None], sampling, 4, position, scratch=scratch)[0]) for lane in lanes]
+        expected = [expected_choice(lanes[i], sampling, 4, position, kept[i]) for i in range(len(lanes))]
+        assert together.tolist() == alone == expected
+
+
+def test_greedy_takes_the_first_of_the_largest() -> None:
+    logits = random_logits(3, 3, GEMMA_VOCABULARY).round()
+    tokens, _ = choose(logits, GREEDY, seed=1, position=1)
+    assert tokens.tolist() == [int((lane == lane.max()).nonzero()[0]) for lane in logits]
+
+
+@pytest.mark.parametrize("sampling", OF_ALL_KINDS)
+def test_no_value_is_waited_for_on_another_device(sampling: Sampling) -> None:
+    logits = torch.empty((2, GEMMA_VOCABULARY), device="meta")  # values cannot be looked at: there are none
+    seen = torch.zeros_like(logits, dtype=torch.bool) if sampling.repetition_penalty != 1.0 else None
+    tokens, logprobs = choose(logits, sampling, 1, 0, seen, Scratch())
+    assert tokens.shape == logprobs.shape == (2,)
+
+
+@pytest.mark.parametrize("sampling", OF_ALL_KINDS)
+@pytest.mark.parametrize("vocabulary", [GEMMA_VOCABULARY, 131_075])  # whole chunks, and a number that has none
+def test_what_is_chosen_without_a_look_at_values_is_the_same(
+    sampling: Sampling, vocabulary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = lanes_of_a_large_vocabulary()[:, :vocabulary]
+    seen = random_logits(9, *lanes.shape) > 2 if sampling.repetition_penalty != 1.0 else None
+
+    def choose_all() -> list[list[int]]:
+        return [choose(lanes, sampling, 7, position, seen)[0].tolist() for position in range(5)]
+
+    with_a_look = choose_all()
+    monkeypatch.setattr("flas_engine.sampling._may_look_at", lambda _tensor: False)
+    assert choose_all() == with_a_look
+
+
+def test_a_scratch_is_used_again_and_changes_nothing() -> None:
+    scratch = Scratch()
+    first = scratch.take("scores", torch.empty(3, 100))
+    assert scratch.take("scores", torch.empty(2, 100)).data_ptr() == first.data_ptr()
+    assert scratch.take("noisy", torch.empty(2, 100)).data_ptr() != first.data_ptr()
+    for num_lanes, vocabulary in ((3, 200), (2, 200), (1, 200), (4, 300)):
+        logits = random_logits(num_lanes, num_lanes, vocabulary)
+        seen, before = random_logits(1, num_lanes, vocabulary) > 0, logits.clone()
+        for sampling in OF_ALL_KINDS:
+            again, fresh = (choose(logits, sampling, 5, 6, seen, each) for each in (scratch, None))
+            assert torch.equal(again[0], fresh[0])
+            assert torch.equal(again[1], fresh[1])
+        assert torch.equal(logits, before)
 
 
 def test_repetition_penalty_moves_seen_tokens_down_as_in_ctrl() -> None:
@@ -213,4 +298,11 @@ def test_logprobs_are_the_unfiltered_models_at_temperature_1(sampling: Sampling)
     seen = random_logits(9, 5, 60) > 0
     tokens, logprobs = choose(logits, sampling, 1, 0, seen)
     expected = logits.double().log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0]
+    assert logprobs.tolist() == pytest.approx(expected.tolist(), abs=1e-5)  # float32 against float64
+
+
+def test_logprobs_count_the_long_tail_of_a_large_vocabulary() -> None:
+    lanes = lanes_of_a_large_vocabulary()
+    tokens, logprobs = choose(lanes, PLAIN, 1, 0)
+    expected = lanes.double().log_softmax(dim=-1).gather(-1, tokens[:, None])[:, 0]
     assert logprobs.tolist() == pytest.approx(expected.tolist(), abs=1e-5)  # float32 against float64
