@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
@@ -138,6 +138,20 @@ def stripping_tokenizer() -> PreTrainedTokenizerBase:
 def test_spaces_survive_a_tokenizer_that_strips_the_first(ids: list[int]) -> None:
     tokenizer = stripping_tokenizer()
     assert "".join(pieces_of(tokenizer, ids)) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+class Shouting(PreTrainedTokenizerFast):
+    """A tokenizer with a decoding of its own on top of its fast one."""
+
+    def _decode(self, *args: Any, **kwargs: Any) -> str:
+        text: str = super()._decode(*args, **kwargs)
+        return text.upper()
+
+
+def test_a_tokenizers_own_decoding_is_kept() -> None:
+    tokenizer = Shouting(tokenizer_object=stripping_tokenizer().backend_tokenizer, unk_token="<unk>", eos_token="</s>")
+    assert "".join(pieces_of(tokenizer, [3, 4, 1, 5])) == tokenizer.decode([3, 4, 1, 5], skip_special_tokens=True)
+    assert "".join(pieces_of(tokenizer, [3, 4, 5])) == "HELLO WORLD!"
 
 
 # --- stop strings ---
