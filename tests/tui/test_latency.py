@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import pytest
 
+from flas_engine.hub.catalog import DEMO
+from flas_engine.info import LoadSpec
 from flas_tui import latency
-from flas_tui.latency import KeyToPaint, LatencyError, Load, measure_first_paint, measure_key_to_paint
+from flas_tui.latency import KeyToPaint, LatencyError, measure_first_paint, measure_key_to_paint
+from flas_tui.measured_app import Load
 
 
 def test_every_press_is_timed_on_the_streaming_app() -> None:
     measured = measure_key_to_paint(Load(tokens_per_second=50.0, tokens_shown=200), presses=5)
     assert len(measured.seconds) == 5
     assert all(0.0 < seconds < latency.PATIENCE_SECONDS for seconds in measured.seconds)
+    assert measured.tokens_per_second == pytest.approx(50.0, rel=0.5)
     assert 0.0 < measured.cpu_share < 2.0
     assert measured.bytes_per_token > 0.0
+
+
+@pytest.mark.usefixtures("demo_model_dir")
+def test_every_press_is_timed_while_the_real_engine_streams() -> None:
+    measured = measure_key_to_paint(LoadSpec(model=DEMO.name), presses=3)
+    assert len(measured.seconds) == 3
+    assert measured.tokens_per_second > 0.0
 
 
 def test_the_first_paint_is_timed_on_the_app_as_it_is_started() -> None:
@@ -23,7 +34,9 @@ def test_the_first_paint_is_timed_on_the_app_as_it_is_started() -> None:
 
 
 def test_quantiles_are_of_the_presses() -> None:
-    measured = KeyToPaint(seconds=tuple(n / 1000 for n in range(1, 100)), cpu_share=0.0, bytes_per_token=0.0)
+    measured = KeyToPaint(
+        seconds=tuple(n / 1000 for n in range(1, 100)), tokens_per_second=0.0, cpu_share=0.0, bytes_per_token=0.0
+    )
     assert measured.median_seconds == pytest.approx(0.050)
     assert measured.p95_seconds == pytest.approx(0.095)
 
