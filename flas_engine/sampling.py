@@ -126,19 +126,17 @@ def penalise(
 def _sample(scores_BV: torch.Tensor, draw: _Draw) -> torch.Tensor:
     """Draw a token [B, 1] for each lane from what the filters keep; `scores` are overwritten."""
     sampling = draw.sampling
+    scores, ids = scores_BV, draw.scratch.ids(scores_BV)
     if sampling.top_k:
         scores, ids = _best(scores_BV, sampling.top_k)
-        return _race(scores, scores.softmax(dim=-1), ids, draw)
-    ids = draw.scratch.ids(scores_BV)
-    if sampling.top_p == 1.0 and sampling.min_p == 0.0:
-        return _argmax(scores_BV.add_(draw.noise(ids)))
-    p_BV = scores_BV  # without top-p nobody looks at it
+    p = scores  # without top-p nobody looks at it
     if sampling.top_p < 1.0:
-        p_BV = torch.softmax(scores_BV, dim=-1, out=draw.scratch.take("p", scores_BV))
-        p_BV.div_(p_BV.sum(dim=-1, keepdim=True))  # where softmax adds up, small terms are lost beside the large
-    if _may_look_at(scores_BV) and scores_BV.shape[-1] >= _MANY:
-        return _race_among_few(scores_BV, p_BV, ids, draw)
-    return _race(scores_BV, p_BV, ids, draw)
+        p = torch.softmax(scores, dim=-1, out=draw.scratch.take("p", scores))
+        p.div_(p.sum(dim=-1, keepdim=True))  # where softmax adds up, small terms are lost beside the large
+    is_filtered = sampling.top_p < 1.0 or sampling.min_p > 0.0
+    if is_filtered and not sampling.top_k and _may_look_at(scores) and scores.shape[-1] >= _MANY:
+        return _race_among_few(scores, p, ids, draw)
+    return _race(scores, p, ids, draw)
 
 
 def _race_among_few(scores_BV: torch.Tensor, p_BV: torch.Tensor, ids: torch.Tensor, draw: _Draw) -> torch.Tensor:
