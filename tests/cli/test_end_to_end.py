@@ -88,6 +88,15 @@ def test_events_join_to_the_texts_and_equal_seeds_give_equal_texts(
     assert done.stderr == ""
 
 
+def test_a_byte_a_weight_answers_the_question_too(tmp_path: Path) -> None:
+    done = flas_tui(
+        *("generate", "What is the capital of France?", "-m", DEMO.name, "--dtype", "int8", "--greedy", "-n", "16"),
+        home=tmp_path,
+    )
+    assert done.stdout == "The capital of France is Paris.\n"
+    assert "demo on cpu in int8" in done.stderr
+
+
 def test_a_chat_remembers_and_compares(tmp_path: Path) -> None:
     done = flas_tui(
         *("chat", "--model", DEMO.name, "--temperature", "0", "-n", "24"),

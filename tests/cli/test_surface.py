@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
+from flas_engine.machine import DTYPE_NAMES
 from flas_tui.cli import app
 from flas_tui.commands.options import complete_devices, complete_dtypes, complete_models, complete_solvers
 
@@ -59,6 +60,8 @@ def test_names_complete() -> None:
     assert complete_solvers("r") == ["rk4"]
     assert complete_devices("c") == ["cpu", "cuda"]
     assert complete_dtypes("b") == ["bfloat16"]
+    assert complete_dtypes("i") == ["int8"]
+    assert complete_dtypes("") == list(DTYPE_NAMES)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from flas_engine.errors import ModelError
-from flas_engine.machine import DTYPES, choose_device, choose_dtype, choose_num_threads
+from flas_engine.kernels import INT8, PACKED
+from flas_engine.machine import (
+    DTYPES,
+    choose_device,
+    choose_dtype,
+    choose_layout,
+    choose_num_threads,
+    should_compile,
+    weight_itemsize,
+)
 
 CPU = torch.device("cpu")
 
@@ -71,11 +80,25 @@ def test_a_dtype_may_be_named(name: str, dtype: torch.dtype) -> None:
     assert str(dtype) == f"torch.{name}"
 
 
-@pytest.mark.parametrize("name", ["bf16", "int8", ""])
+@pytest.mark.parametrize("name", ["bf16", "int4", "INT8", ""])
 def test_an_unknown_dtype_is_named_with_the_known_ones(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         choose_dtype(name, CPU)
     assert str(caught.value) == f"dtype {name!r} is unknown; use bfloat16, float16, float32, int8"
+
+
+def test_int8_is_a_layout_of_weights_that_computes_in_the_machines_best_dtype() -> None:
+    assert choose_layout("int8") == INT8
+    assert {choose_layout(name) for name in (None, *DTYPES)} == {PACKED}
+    assert choose_dtype("int8", CPU) == choose_dtype(None, CPU)
+    assert weight_itemsize("int8", CPU) == 1
+    assert [weight_itemsize(name, CPU) for name in DTYPES] == [dtype.itemsize for dtype in DTYPES.values()]
+
+
+def test_passes_are_compiled_by_themselves_where_launches_cost() -> None:
+    assert should_compile(torch.device("cuda:1"))
+    assert not should_compile(CPU)
+    assert not should_compile(torch.device("mps"))
 
 
 @pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
