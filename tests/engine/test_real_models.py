@@ -1,12 +1,15 @@
-"""The promises that need real weights: both embedded models, the demo's flow, in float32 on the CPU.
+"""The promises that need real weights: both embedded models and the demo's flow, on the CPU, laid out for it.
 
-In float32 sums taken in another order differ by some 1e-5; greedy texts of these prompts have no closer ties.
+In float32 sums taken in another order differ by some 1e-5; greedy texts of these prompts have no closer ties. What
+bfloat16 and a byte a weight change is measured against float32, and stated where it is bounded.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,19 +17,48 @@ from tiny import tiny_flow
 from transformers import AutoModelForCausalLM
 
 from flas_engine import GREEDY, Lane, Limits, Message, Request, RunControl, Sampling, Token, WeightedConcept, steered
+from flas_engine.batch import LaneBatch
 from flas_engine.engine import Engine, load_engine
 from flas_engine.errors import RequestError
 from flas_engine.events import FinishReason
+from flas_engine.layers import to_logits
 from flas_engine.paths import assets_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PROMPTS = [
     "Tell me about your day.",
     "What is the capital of France?",
     "Write a short poem about the sea and the stars.",
 ]
+QUESTIONS = [
+    *PROMPTS,
+    "How do I boil an egg?",
+    "Explain gravity to a child.",
+    "What should I pack for a week in the mountains?",
+    "Give me three reasons to learn a language.",
+    "Who wrote Romeo and Juliet?",
+    "Describe a rainy morning in a city.",
+    "How does a bicycle stay upright?",
+    "Suggest a name for a grey cat.",
+    "What is the difference between a virus and a bacterium?",
+    "Write a thank-you note to a neighbour.",
+    "How can I sleep better?",
+    "Tell me a short story about a lighthouse.",
+    "What makes bread rise?",
+    "List five uses for a paper clip.",
+    "Why is the sky blue?",
+    "How do I start a vegetable garden?",
+    "What is a good way to learn the piano?",
+]
 PIRATE = "talk like a pirate"
 NUM_TOKENS = 64
 LOGPROB_ROUNDING = 1e-3
+TIE = 0.25
+"""Two steps of bfloat16 where the largest logits are (16 to 32): so near to each other, either may come out larger."""
+INT8_KL = 0.01
+"""Nats; measured: 0.0025 for both models, while bfloat16 itself is 0.0005 from float32."""
 EXPECTED = Path(__file__).parent.parent / "golden" / "demo" / "expected.json"
 
 
@@ -40,6 +72,11 @@ def demo_gemma(demo_gemma_dir: Path) -> Engine:
     return load_engine(demo_gemma_dir, device="cpu", dtype="float32")
 
 
+@pytest.fixture(scope="module")
+def demo_bfloat16(demo_model_dir: Path) -> Engine:
+    return load_engine(demo_model_dir, flow=str(assets_dir() / "flows" / "demo"), device="cpu", dtype="bfloat16")
+
+
 def lane(prompt: str, flow_time: float = 0.0, concept: str = PIRATE) -> Lane:
     concepts = (WeightedConcept(text=concept),) if flow_time else ()
     return Lane(conversation=(Message(role="user", content=prompt),), concepts=concepts, flow_time=flow_time)
@@ -49,22 +86,156 @@ def greedy(lanes: list[Lane], num_tokens: int = NUM_TOKENS) -> Request:
     return Request(lanes=tuple(lanes), sampling=GREEDY, limits=Limits(max_new_tokens=num_tokens))
 
 
-@pytest.mark.parametrize("name", ["demo", "demo_gemma"])
-def test_a_baseline_lane_equals_transformers_greedy_generate(name: str, request: pytest.FixtureRequest) -> None:
-    engine: Engine = request.getfixturevalue(name)
-    folder: Path = request.getfixturevalue(f"{name}_dir" if name == "demo_gemma" else "demo_model_dir")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    together = engine.generate(greedy([lane(prompt) for prompt in PROMPTS]))
-    for prompt, ours in zip(PROMPTS, together, strict=True):
-        ids = torch.tensor([engine.render(lane(prompt))])
+class Reference:
+    """A model as transformers runs it."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+
+    @torch.inference_mode()
+    def logits(self, prompt: list[int], answer: Sequence[int], last: int | None = None) -> torch.Tensor:
+        """What each of the `last` tokens of `answer` is chosen from, [last, V], by one pass over the text."""
+        ids = torch.tensor([[*prompt, *answer[:-1]]])
+        logits: torch.Tensor = self.model(ids, logits_to_keep=len(answer) if last is None else last).logits[0].float()
+        return logits
+
+    def greedy(self, prompt: list[int], num_tokens: int) -> tuple[int, ...]:
+        ids = torch.tensor([prompt])
         with torch.inference_mode():
-            theirs = model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=NUM_TOKENS, do_sample=False
+            out = self.model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False
             )
-        assert list(ours.token_ids) == theirs[0, ids.shape[1] :].tolist()
-    alone = engine.generate(greedy([lane(PROMPTS[0])]))[0]
+        return tuple(out[0, len(prompt) :].tolist())
+
+
+@pytest.fixture(scope="module", params=["demo", "demo_gemma"])
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(name: str, request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue({"demo": "demo_model_dir", "demo_gemma": "demo_gemma_dir"}[name])
+
+
+def test_a_baseline_lane_equals_transformers_greedy_choices(
+    name: str, folder: Path, request: pytest.FixtureRequest
+) -> None:
+    """In float32, token for token: each is the likeliest of those that transformers chooses from behind the same text.
+
+    So the whole answer is what `generate` writes, which is tried on one of them.
+    """
+    engine, reference = request.getfixturevalue(name), Reference(folder, torch.float32)
+    prompts = QUESTIONS[:5]
+    together = engine.generate(greedy([lane(prompt) for prompt in prompts]))
+    for prompt, answer in zip(prompts, together, strict=True):
+        choices = reference.logits(engine.render(lane(prompt)), answer.token_ids).argmax(dim=-1)
+        assert answer.token_ids == tuple(choices.tolist())
+    assert reference.greedy(engine.render(lane(prompts[1])), 12) == together[1].token_ids[:12]
+    alone = engine.generate(greedy([lane(prompts[0])]))[0]
     assert alone.token_ids == together[0].token_ids
     assert alone.text == together[0].text
+
+
+def test_where_bfloat16_chooses_otherwise_than_transformers_it_is_a_tie(folder: Path) -> None:
+    """Baseline lanes of 20 prompts and 64 tokens, both in bfloat16; where they part, float32 says by how much.
+
+    The two round at different places (the engine's residual stream is float32), and logits of 16 to 32 have steps of
+    0.125. Measured: 7 (demo) and 11 (demo-gemma) of the 20 answers are the same to the end, 98 % and 99 % of the tokens
+    are transformers' choice behind the same text, and where they are not, the two candidates' logits are 0.16 apart at
+    most in float32.
+    """
+    engine = load_engine(folder, device="cpu", dtype="bfloat16")
+    reference = Reference(folder, torch.bfloat16)
+    lanes = [lane(prompt) for prompt in QUESTIONS]
+    answers = engine.generate(greedy(lanes))
+    partings: list[tuple[list[int], tuple[int, ...], int]] = []
+    num_tokens = num_agreed = 0
+    for each, answer in zip(lanes, answers, strict=True):
+        prompt = engine.render(each)
+        choices = reference.logits(prompt, answer.token_ids).argmax(dim=-1).tolist()
+        agreed = [ours == theirs for ours, theirs in zip(answer.token_ids, choices, strict=True)]
+        num_tokens, num_agreed = num_tokens + len(agreed), num_agreed + sum(agreed)
+        if not all(agreed):
+            first = agreed.index(False)
+            partings.append((prompt, answer.token_ids[: first + 1], choices[first]))
+    assert num_agreed >= 0.97 * num_tokens
+    assert len(partings) <= 15
+    exact = Reference(folder, torch.float32)
+    for prompt, written, theirs in partings:
+        (logits,) = exact.logits(prompt, written, last=1)
+        assert abs(logits[written[-1]] - logits[theirs]) < TIE
+        assert logits.max() - torch.minimum(logits[written[-1]], logits[theirs]) < TIE
+
+
+@torch.inference_mode()
+def answer_logprobs(engine: Engine, prompt: list[int], answer: Sequence[int]) -> torch.Tensor:
+    """The baseline's distributions that the tokens of `answer` are chosen from, [L, V], in one pass over the text."""
+    batch = LaneBatch(engine.base, None, None, [[*prompt, *answer[:-1]]])
+    logits = torch.cat([to_logits(engine.base, h_BLD[0]) for _, _, h_BLD in batch.read()])
+    return logits[len(prompt) - 1 :].log_softmax(dim=-1)
+
+
+def test_a_byte_a_weight_stays_within_a_hundredth_of_a_nat(demo_bfloat16: Engine, demo_model_dir: Path) -> None:
+    """KL from bfloat16, the mean over what the tokens of ten greedy answers are chosen from."""
+    engine, in_bytes = demo_bfloat16, load_engine(demo_model_dir, device="cpu", dtype="int8")
+    assert in_bytes.base.num_bytes < 0.85 * engine.base.num_bytes
+    lanes = [lane(prompt) for prompt in QUESTIONS[:10]]
+    divergences: list[torch.Tensor] = []
+    for each, answer in zip(lanes, engine.generate(greedy(lanes, 32)), strict=True):
+        prompt = engine.render(each)
+        p, q = (answer_logprobs(model, prompt, answer.token_ids) for model in (engine, in_bytes))
+        divergences.append((p.exp() * (p - q)).sum(dim=-1))
+    assert 0.0 < torch.cat(divergences).mean() < INT8_KL
+
+
+@pytest.mark.xfail(strict=False, reason="the last token of a prompt is read alone, by kernels that round otherwise")
+def test_a_rerun_in_bfloat16_is_bit_for_bit_the_first_run(demo_bfloat16: Engine) -> None:
+    """Any run can be replayed: what was read before may not show in what is written."""
+    for prompt in QUESTIONS[:4]:
+        demo_bfloat16.forget()
+        first, again, third = (demo_bfloat16.generate(greedy([lane(prompt), lane(prompt, 1.0)], 8)) for _ in range(3))
+        assert [answer.logprobs for answer in again] == [answer.logprobs for answer in third]
+        assert [answer.logprobs for answer in first] == [answer.logprobs for answer in again]
+
+
+def begun_anew(engine: Engine) -> Engine:
+    """An engine of the same weights that has read nothing yet."""
+    return Engine(
+        name="anew",
+        base_id=engine.info.base_id,
+        base=engine.base,
+        tokenizer=engine.tokenizer,
+        end_ids=engine.end_ids,
+        flow=engine.flow,
+        prompt_format=engine.info.prompt_format,
+    )
+
+
+def test_a_chat_of_three_turns_reads_each_answer_once_and_goes_on_as_if_it_read_all(demo: Engine) -> None:
+    """Steered beside its baseline, each from its own answers, whose tokens come back in the next prompt as written."""
+    engine, lanes, read = begun_anew(demo), [lane(PROMPTS[1]), lane(PROMPTS[1], 1.0)], [0, 0]
+    for question in ("And of Spain?", "Which of the two is larger?", "Thank you."):
+        answers, fresh = (each.generate(greedy(lanes, 16)) for each in (engine, begun_anew(demo)))
+        assert engine._last_batch is not None
+        assert engine._last_batch.num_reused == [min(read)] * 2  # all lanes are read from the same place on
+        for answer, other in zip(answers, fresh, strict=True):
+            assert (answer.token_ids, answer.text) == (other.token_ids, other.text)
+            assert answer.logprobs == pytest.approx(other.logprobs, abs=LOGPROB_ROUNDING)
+        read = [
+            len(engine.render(each)) + len(answer.token_ids) - 1 for each, answer in zip(lanes, answers, strict=True)
+        ]
+        lanes = [
+            replace(
+                each,
+                conversation=(
+                    *each.conversation,
+                    Message(role="assistant", content=answer.text),
+                    Message(role="user", content=question),
+                ),
+            )
+            for each, answer in zip(lanes, answers, strict=True)
+        ]
 
 
 def test_the_twelve_expected_texts_come_out(demo: Engine) -> None:
