@@ -70,6 +70,12 @@ def test_the_engines_contracts_import_nothing_heavy(module: str) -> None:
     assert not imported.intersection(HEAVY)
 
 
+def test_finding_a_model_on_the_disk_imports_neither_torch_nor_the_network() -> None:
+    imported = modules_after("import flas_engine.hub.resolve")
+    assert "flas_engine" in imported
+    assert not imported.intersection({"torch", "transformers", "httpx", "httpx2"})
+
+
 def test_the_engine_knows_no_front_end() -> None:
     imported = modules_after(
         "import importlib, pkgutil, flas_engine\n"

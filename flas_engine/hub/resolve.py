@@ -23,7 +23,6 @@ from flas_engine.hub.capacity import (
 )
 from flas_engine.hub.catalog import DEMO, DEMO_GEMMA, RELEASED
 from flas_engine.hub.embedded import embedded_dir, is_converted, is_package_installed
-from flas_engine.hub.fetching import fetch_base, fetch_flow
 from flas_engine.hub.registry import all_entries, find_entry, look_up
 from flas_engine.hub.snapshot import check_weights, find_base, find_flow, parse_repository, weight_files
 from flas_engine.hub.sources import flow_base, is_asset, local_flow, open_base, open_flow
@@ -104,6 +103,8 @@ def download(
     `base` is another repository to take the base from; `force` fetches again what is there. Of an embedded model
     the Hub's full-precision copy is brought. Raises `FlasError`, among them `Cancelled` when `progress` does.
     """
+    from flas_engine.hub.fetching import fetch_base, fetch_flow
+
     sources = _named_sources(name, progress)
     if base is not None:
         sources = replace(sources, base=base, base_name=base)
@@ -242,9 +243,15 @@ def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
         num_parameters = sum(check_weights(path, "download it again") for path in weight_files(base))
         weight_bytes = num_parameters * weight_itemsize(spec.dtype, device)
     memory = memory_of(device.type)
+    if not fits(weight_bytes, memory):
+        require_memory(name, weight_bytes, memory, _smaller_model(weight_bytes, memory))
+
+
+def _smaller_model(weight_bytes: int, memory: Memory) -> str | None:
+    """Name a model that is here, fits, and is at most half as large."""
     smaller = [entry for entry in cached_models() if entry.base_bytes and entry.base_bytes * 2 <= weight_bytes]
     fitting = [entry.name for entry in smaller if fits(entry.base_bytes, memory)]
-    require_memory(name, weight_bytes, memory, fitting[-1] if fitting else None)
+    return fitting[-1] if fitting else None
 
 
 def _find_base(entry: CatalogEntry) -> Path | None:

@@ -1,7 +1,7 @@
 """From what names a base model or a flow (a folder, a file, a Hub repository) to the files themselves.
 
-What is on the disk is taken as it lies, Hugging Face's cache included; the network is asked last. Knows nothing of
-default choices and of what is done with the files.
+What is on the disk is taken as it lies, Hugging Face's cache included; the network is asked last, and imported only
+then. Knows nothing of default choices and of what is done with the files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from flas_engine.errors import CheckpointError, ModelError
 from flas_engine.hub.catalog import ASSETS_PREFIX, BUILT_IN
 from flas_engine.hub.embedded import ensure_embedded, is_converted, is_package_installed
-from flas_engine.hub.fetching import fetch_base, fetch_config, fetch_flow
 from flas_engine.hub.snapshot import (
     CONFIG,
     check_weights,
@@ -56,7 +55,7 @@ def open_base(source: str, name: str, progress: ReportProgress) -> Files:
         raise ModelError(f"the base {source!r} is no file or folder here and no Hub repository (owner/name)")
     again = f"run: flas-tui download {name} --force"
     embedded = _embedded_copy(source)
-    if embedded is not None and (is_converted(embedded) or is_package_installed(embedded)):
+    if embedded is not None and (is_package_installed(embedded) or is_converted(embedded)):
         return Files(path=ensure_embedded(embedded, progress), id=embedded.base)
     folder = find_base(repository)
     if folder is None and embedded is not None and embedded.embedded is not None:
@@ -66,6 +65,8 @@ def open_base(source: str, name: str, progress: ReportProgress) -> Files:
             f"or take the full-precision model from the Hub: flas-tui download {embedded.name}"
         )
     if folder is None:
+        from flas_engine.hub.fetching import fetch_base
+
         folder = fetch_base(repository, name, progress)
     for weights in weight_files(folder):
         check_weights(weights, again)
@@ -80,7 +81,11 @@ def open_flow(source: str, file: str | None, name: str, progress: ReportProgress
     repository = parse_repository(source)
     if repository is None:
         raise CheckpointError(f"the flow {source!r} is no file or folder here and no Hub repository (owner/name)")
-    found = find_flow(repository, file) or fetch_flow(repository, file, name, progress)
+    found = find_flow(repository, file)
+    if found is None:
+        from flas_engine.hub.fetching import fetch_flow
+
+        found = fetch_flow(repository, file, name, progress)
     if found.suffix == ".safetensors":
         check_weights(found, f"run: flas-tui download {name} --force")
     return Files(path=found, id=source)
@@ -108,6 +113,8 @@ def flow_base(source: str, name: str, progress: ReportProgress) -> str | None:
         return None
     snapshot = find_snapshot(repository)
     if snapshot is None or not (snapshot / CONFIG).exists():
+        from flas_engine.hub.fetching import fetch_config
+
         snapshot = fetch_config(repository, name, progress).parent
     return _read_model_id(snapshot, has_tensors=False)
 
