@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from flas_engine.benchmark.report import Allocations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 WARM_PASSES = 8
 PASSES = 24
 PROFILES, PROFILED_PASSES = 3, 8
+NOTED = 5000
 COUNTED = "counted passes"
 PRODUCTS, ATTENTION, CHOOSING, POINTWISE = "products", "attention", "choosing the token", "norms and pointwise"
 PRODUCT_OPERATIONS = ("_linear_pointwise", "packed_product", "qlinear_pointwise", "int8pack_mm", "::mm", "::addmm")
@@ -57,40 +59,39 @@ def measure_allocations(engine: Engine) -> Allocations:
 def operation_seconds(engine: Engine) -> dict[str, float]:
     """Return the time that torch's operations take in a pass of two baseline lanes by part, by the profiler.
 
-    What passes take longer under the profiler than without it is taken off, in equal shares for every event that it
-    noted; a device's own times have no such share. Medians of some turns, because a machine is seldom quiet throughout.
+    What it costs to note an operation is taken off; a device's own times do not have it. Medians of some turns, because
+    a machine is seldom quiet throughout.
     """
-    turns: list[dict[str, float]] = []
+    on_cuda = engine.base.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
+    noting = 0.0 if on_cuda else noting_seconds()
+    turns: list[defaultdict[str, float]] = []
     with _passes_under_way(engine, (0.0, 0.0)) as next_pass:
         for _ in range(PROFILES):
-            unwatched = _seconds(next_pass)
-            with profile(activities=_activities(engine), record_shapes=True) as profiled:
-                watched = _seconds(next_pass)
-            turns.append(_by_part(engine, profiled, max(0.0, watched - unwatched)))
-    return {part: median(turn.get(part, 0.0) for turn in turns) for part in turns[0]}
+            with profile(activities=activities, record_shapes=True) as profiled:
+                for _ in range(PROFILED_PASSES):
+                    next_pass()
+            turns.append(defaultdict(float))
+            for event in profiled.events():
+                seconds = (event.self_device_time_total if on_cuda else event.self_cpu_time_total) * 1e-6 - noting
+                turns[-1][_part_of(event, engine.base.architecture.vocab_size)] += seconds / PROFILED_PASSES
+    return {part: median(turn[part] for turn in turns) for part in turns[0]}
 
 
-def _seconds(next_pass: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    for _ in range(PROFILED_PASSES):
-        next_pass()
-    return time.perf_counter() - started
+def noting_seconds() -> float:
+    """Return what the profiler makes an operation take longer: measured on one that does nothing."""
+    x = torch.zeros(8)
 
+    def seconds() -> float:
+        started = time.perf_counter()
+        for _ in range(NOTED):
+            x.view(2, 4)
+        return (time.perf_counter() - started) / NOTED
 
-def _activities(engine: Engine) -> list[ProfilerActivity]:
-    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if engine.base.device.type == "cuda" else [])]
-
-
-def _by_part(engine: Engine, profiled: profile, watching_seconds: float) -> dict[str, float]:
-    """Add up the operations of the profiled passes, for one pass; `watching_seconds` went into noting them."""
-    on_cuda, vocab_size = engine.base.device.type == "cuda", engine.base.architecture.vocab_size
-    events = profiled.events()
-    share = 0.0 if on_cuda else watching_seconds / len(events)
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for event in events:
-        microseconds = event.self_device_time_total if on_cuda else event.self_cpu_time_total
-        seconds[_part_of(event, vocab_size)] += (microseconds * 1e-6 - share) / PROFILED_PASSES
-    return dict(seconds)
+    unwatched = min(seconds() for _ in range(PROFILES))
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True):
+        watched = min(seconds() for _ in range(PROFILES))
+    return max(0.0, watched - unwatched)
 
 
 @contextmanager

@@ -22,8 +22,8 @@ LEGEND = (
     "flow's once an evaluation, would take all of the memory's bandwidth. llama.cpp runs the GGUF before the rounds."
 )
 PARTS_LEGEND = (
-    "Operations by torch's profiler in passes of two baseline lanes; the flow is what a pass of the pair takes longer "
-    "than those by the clock; the last part is what is left."
+    "Operations by torch's profiler in passes of two baseline lanes, less what noting them costs; the flow is what a "
+    "pass of the pair takes longer than those by the clock; the last part is what is left."
 )
 
 
