@@ -1,4 +1,4 @@
-"""Read a frozen base model: config, weights and tokenizer, from a folder of safetensors or a GGUF file.
+"""Read a frozen base model: config and weights, from a folder of safetensors or a GGUF file.
 
 Weights are memory-mapped, laid out, moved and cast one by one, so that the peak is the model and one tensor. Nothing
 here knows of flows, lanes or downloads.
@@ -17,13 +17,14 @@ from flas_engine.errors import ModelError
 from flas_engine.families import read_architecture, text_config
 from flas_engine.kernels import PACKED, PLAIN, PlainProduct, lay_out
 from flas_engine.layers import BaseModel, LayerWeights, NormWeight
+from flas_engine.plain_config import read_plain_config
 from flas_engine.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from flas_engine.families import Architecture
     from flas_engine.kernels import Product
@@ -44,6 +45,10 @@ class Tensors:
 
 def load_config(path: Path) -> PretrainedConfig:
     """Read the transformers config of a model folder or GGUF file; raises `ModelError` when it cannot be read."""
+    plain = read_plain_config(path)
+    if plain is not None:
+        return plain
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
@@ -51,25 +56,14 @@ def load_config(path: Path) -> PretrainedConfig:
             config: PretrainedConfig = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
         else:
             config = AutoConfig.from_pretrained(path)
+    except StrictDataclassError as error:
+        reason = str(error).rpartition("\n")[2].strip()
+        raise ModelError(f"{path} has an impossible model config ({reason}); mend its config.json") from None
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise ModelError(
             f"{path} has no readable model config ({_first_line(error)}); download the model again"
         ) from None
     return config
-
-
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """Read the tokenizer of a model folder or GGUF file; raises `ModelError` when it cannot be read."""
-    from transformers import AutoTokenizer
-
-    try:
-        if path.suffix == ".gguf":
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} has no readable tokenizer ({_first_line(error)}); download the model again") from None
-    return tokenizer
 
 
 def load_generation_eos(path: Path, config: PretrainedConfig) -> list[int]:

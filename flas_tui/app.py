@@ -22,6 +22,7 @@ from flas_engine.progress import Progress
 from flas_engine.request import Limits
 from flas_engine.worker import Worker
 from flas_tui.bindings import app_bindings
+from flas_tui.garbage import paused_collection
 from flas_tui.history import History, default_history_path
 from flas_tui.keymap import ACTIONS
 from flas_tui.options import AppOptions
@@ -56,7 +57,8 @@ END_SECONDS = 0.2
 def load_engine(spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol:
     """Load the real engine; the first call imports torch, which takes a second or two."""
     progress(Progress(activity="starting the engine"))
-    from flas_engine.engine import load_engine as load
+    with paused_collection():
+        from flas_engine.engine import load_engine as load
 
     return load(spec, progress=progress)
 
