@@ -28,12 +28,15 @@ SLAB_BYTES = 32 << 20
 """Large weights are laid out in slabs of rows, so that laying one out never takes twice its memory."""
 QUANTISED_ELEMENTS = 4 << 20
 """Weights are rounded so many elements at a time, for the same reason: on the way they are float32."""
-SMALLEST_INT8_WEIGHT = 1536 * 1024
-"""Weights with fewer elements are not worth a byte each: reading them costs less than making digits of their input."""
+SMALLEST_DIGIT_WEIGHT = 1536 * 1024
+"""Smaller weights are multiplied by torch's own int8 kernel: making digits of the input costs more than it saves."""
+FEW_ROWS = 4
+"""torch's own int8 kernel reads the weight anew for every row: beyond so many it is unpacked first."""
 INT8_INPUTS = 16
 """torch's own int8 product takes inputs so many at a time, and reads on behind the end where they do not come out."""
 
-_ZERO_DIGITS = 256 * 128 + 128
+_ZERO = torch.tensor(256.0 * 128.0 + 128.0 + 0.5)
+"""What 0 is as two digits, and the half that rounds."""
 _LARGEST_DIGITS = 256.0 * 127.0
 
 
@@ -128,7 +131,7 @@ class PackedProduct(Product):
 
 
 class Int8Product(Product):
-    """One byte a weight with a scale per output, and torch's own kernel for it: CUDA, MPS, and CPUs without VNNI."""
+    """One byte a weight with a scale per output, and torch's own kernel for it: small weights, and other devices."""
 
     def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
         self._out_features, self._in_features = weight.shape
@@ -144,7 +147,10 @@ class Int8Product(Product):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x_MI = x.to(self._dtype).reshape(-1, self._in_features)
-        y_MO: torch.Tensor = torch.ops.aten._weight_int8pack_mm(x_MI.contiguous(), self._weight, self._scale)
+        if len(x_MI) <= FEW_ROWS:
+            y_MO: torch.Tensor = torch.ops.aten._weight_int8pack_mm(x_MI.contiguous(), self._weight, self._scale)
+        else:
+            y_MO = F.linear(x_MI, self._weight.to(self._dtype)) * self._scale
         y_MO = y_MO if self._bias is None else y_MO + self._bias
         return y_MO.view(*x.shape[:-1], self._out_features)
 
@@ -175,15 +181,14 @@ class DigitProduct(Product):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x_MI = x.reshape(-1, self._in_features)
         M = x_MI.shape[0]
-        largest_M1 = torch.linalg.vector_norm(x_MI, float("inf"), dim=-1, keepdim=True, dtype=torch.float32)
-        numbers = (x_MI * (_LARGEST_DIGITS / largest_M1)).add_(_ZERO_DIGITS + 0.5).to(torch.int32)
-        digits = numbers.view(torch.uint8).view(M, self._in_features, 4)[..., :2]  # little-endian: low, high
+        largest_M1 = x_MI.abs().amax(dim=-1, keepdim=True).float()
+        numbers = torch.addcmul(_ZERO, x_MI, _LARGEST_DIGITS / largest_M1).to(torch.uint16)
+        digits = numbers.view(torch.uint8).view(M, self._in_features, 2)  # little-endian: low, high
         rows = digits.permute(2, 0, 1).reshape(2 * M, self._in_features)
         multiply = torch.ops.flas.byte_product if torch.compiler.is_compiling() else _multiply_bytes
         products = [multiply(rows, *slab) for slab in self._slabs]
         y = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
-        y_MO = torch.add(y[:M], y[M:], alpha=256.0)
-        y_MO = torch.mul(y_MO, largest_M1, out=torch.empty(y_MO.shape, dtype=self._dtype))
+        y_MO = torch.add(y[:M], y[M:], alpha=256.0).mul_(largest_M1).to(self._dtype)
         return (y_MO if self._bias is None else y_MO + self._bias).view(*x.shape[:-1], self._out_features)
 
 
@@ -241,8 +246,10 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def lay_out(weight: Rows, bias: torch.Tensor | None, layout: str) -> Product:
     """Make the product of a weight in `layout`; a machine without the kernels for it gets the next best."""
     kinds: list[type[Product]] = [PackedProduct] if layout != PLAIN else []
-    if layout == INT8 and weight.shape.numel() >= SMALLEST_INT8_WEIGHT:
-        kinds = [DigitProduct, *([Int8Product] if weight.shape[1] % INT8_INPUTS == 0 else []), *kinds]
+    if layout == INT8:
+        torchs = [Int8Product] if weight.shape[1] % INT8_INPUTS == 0 else []
+        is_small = weight.shape.numel() < SMALLEST_DIGIT_WEIGHT
+        kinds = [*torchs, DigitProduct, *kinds] if is_small else [DigitProduct, *torchs, *kinds]
     device, dtype = weight.device.type, weight.dtype
     kind = next((kind for kind in kinds if _multiplies_rightly(kind, device, dtype)), PlainProduct)
     return kind(weight, bias)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from flas_engine.kernels import FULL_SPEED_ROWS
+from flas_engine.kernels import FULL_SPEED_ROWS, PACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,8 @@ class Workspace:
 
     def __init__(self, base: BaseModel, num_lanes: int) -> None:
         a = base.architecture
-        self.num_rows = max(num_lanes, FULL_SPEED_ROWS if base.device.type == "cpu" else 0)
+        is_padded = base.device.type == "cpu" and base.layout == PACKED
+        self.num_rows = max(num_lanes, FULL_SPEED_ROWS if is_padded else 0)
 
         def rows(width: int) -> torch.Tensor:
             return torch.zeros(self.num_rows, 1, width, device=base.device, dtype=base.dtype)

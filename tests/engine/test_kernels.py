@@ -22,7 +22,7 @@ from flas_engine.kernels import (
     INT8,
     PACKED,
     PLAIN,
-    SMALLEST_INT8_WEIGHT,
+    SMALLEST_DIGIT_WEIGHT,
     DigitProduct,
     Int8Product,
     PackedProduct,
@@ -252,7 +252,7 @@ def test_laying_out_a_weight_never_takes_twice_its_memory(kind: type[Product], m
 # --- which layout a weight gets ---
 
 
-def wide(elements: int = SMALLEST_INT8_WEIGHT) -> torch.Tensor:
+def wide(elements: int = SMALLEST_DIGIT_WEIGHT) -> torch.Tensor:
     return numbers(1024, elements // 1024)
 
 
@@ -269,17 +269,19 @@ def test_on_this_machine_weights_are_packed() -> None:
     assert type(lay_out(numbers(O, I), None, PACKED)) is PackedProduct
 
 
-def test_only_large_weights_are_stored_in_bytes() -> None:
-    large, small = wide(), wide(SMALLEST_INT8_WEIGHT - 1024)
-    assert lay_out(large, None, INT8).num_bytes < 1.1 * large.numel()
-    assert lay_out(small, None, INT8).num_bytes == small.nbytes
+def test_every_weight_is_stored_in_bytes_by_the_product_that_suits_its_size() -> None:
+    large, small = wide(), wide(SMALLEST_DIGIT_WEIGHT - 32 * 1024)
+    for weight, kind in ((large, DigitProduct), (small, Int8Product)):
+        product = lay_out(weight, None, INT8)
+        assert type(product) is kind
+        assert product.num_bytes < 1.1 * weight.numel()
     assert lay_out(large, None, PACKED).num_bytes == large.nbytes
 
 
 def test_a_width_that_torchs_product_of_bytes_cannot_read_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without VNNI; with it bytes of any width are multiplied."""
     monkeypatch.setattr(torch.ops, "onednn", Missing())
-    weight = numbers(SMALLEST_INT8_WEIGHT // 512, 520)
+    weight = numbers(SMALLEST_DIGIT_WEIGHT // 512, 520)
     product = lay_out(weight, None, INT8)
     assert type(product) in {PackedProduct, PlainProduct}
     check_product(product, numbers(3, 520, seed=1), weight)
