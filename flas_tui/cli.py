@@ -16,6 +16,7 @@ from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
+from flas_tui.commands.train_monitor import monitor
 from flas_tui.console import reported_errors
 
 app = typer.Typer(
@@ -31,6 +32,14 @@ app.command()(download)
 app.add_typer(models_app)
 app.command()(doctor)
 app.command()(bench)
+train_app = typer.Typer(
+    name="train",
+    help="Watch and publish what was trained.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+train_app.command()(monitor)
+app.add_typer(train_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -137,11 +137,11 @@ _APP: tuple[Action, ...] = (
 _TRAINING: tuple[Action, ...] = (
     _action("Training", "next-chart", "c", "c", "Next chart", "Go to it; on small screens it takes a place.", "go(1)"),
     _action("Training", "previous-chart", "C", "C", "Chart before", "Around to the last.", "go(-1)"),
-    _action("Training", "zoom-chart", "z", "z", "Zoom", "The focused chart over the whole screen, or all of them."),
+    _action("Training", "zoom-chart", "z", "z", "Zoom", "The focused chart alone, or all of them.", "zoom_chart"),
     _action("Training", "next-sample", "n", "n", "Next sample", "Of the texts that were written last.", "turn(1)"),
     _action("Training", "previous-sample", "N", "N", "Sample before", "Around to the last.", "turn(-1)"),
-    _action("Training", "open-run", "o", "o", "Another run", "Type the folder of a training run."),
-    _action("Training", "close-monitor", "escape", "Esc", "Close", "Back to where you came from; training goes on."),
+    _action("Training", "open-run", "o", "o", "Another run", "Type the folder of a training run.", "open_run"),
+    _action("Training", "close-monitor", "escape", "Esc", "Close", "Training goes on.", "close_monitor"),
 )
 
 _EVERYWHERE = tuple(action for action in _APP if action.action.startswith("app."))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flas_tui.frame import FramedApp
 from flas_tui.screens.training import TrainingScreen
 from flas_tui.settings import load_settings
-from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal
+from flas_tui.terminal import guarded_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +28,7 @@ class MonitorApp(FramedApp):
 
 
 def run_monitor(run: Path, *, is_lite: bool) -> int:
-    """Show the monitor in this terminal; returns the exit code. Raises `FlasError`."""
-    refuse_unusable_terminal()
+    """Show the monitor in this terminal, which must be fit for it; returns the exit code. Raises `FlasError`."""
     app = MonitorApp(run, load_settings(), is_lite=is_lite)
     with guarded_terminal(app) as guard:
         app.run()

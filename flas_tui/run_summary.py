@@ -9,27 +9,18 @@ from flas_tui.widgets.inspector import format_bytes
 from flas_tui.widgets.line_chart import Series
 
 if TYPE_CHECKING:
-    from flas_engine.training.curves import RunCurves, RunState
+    from flas_engine.training.curves import RunCurves
 
-STATE_WORDS: dict[RunState, str] = {
-    "waiting": "waiting for its first update",
-    "running": "running",
-    "finished": "finished",
-    "early stopping": "stopped early: validation no longer improves",
-    "interrupted": "interrupted; the same command goes on",
-    "failed": "failed",
-    "gone": "stopped without a word; the same command goes on",
-}
 CHARTS = (
     ("loss", "loss"),
     ("flow-times", "loss over T"),
-    ("concepts", "validation at T 1"),
+    ("concepts", "concept"),
     ("learning-rate", "learning rate"),
     ("throughput", "tokens/s"),
     ("memory", "memory"),
 )
 """Of each chart, its name and its title, in the order of the screen."""
-COMPARED_TIMES = (("right concept", "1"), ("no concept", "0"))
+COMPARED_TIMES = (("right", "1"), ("none", "0"))
 
 
 def format_duration(seconds: float) -> str:
@@ -54,7 +45,7 @@ def describe_progress(run: RunCurves) -> tuple[str, float | None]:
     if run.start is None:
         return "", None
     total = run.start.num_updates
-    return f"update {run.update:,} of {total:,}", min(1.0, run.update / total) if total else None
+    return f"{run.update:,} of {total:,}", min(1.0, run.update / total) if total else None
 
 
 def describe_numbers(run: RunCurves) -> list[tuple[str, str]]:
@@ -99,7 +90,7 @@ def chart_series(name: str, run: RunCurves, num_points: int) -> list[Series]:
     if name == "concepts":
         right, none = (_validated(run, label, time) for label, time in COMPARED_TIMES)
         updates, shuffled = [each.update for each in run.validations], [each.shuffled for each in run.validations]
-        return [right, Series(label="shuffled", xs=updates, ys=shuffled), none]
+        return [right, Series(label="wrong", xs=updates, ys=shuffled), none]
     if name == "flow-times":
         return _over_flow_time(run)
     field = {"learning-rate": "learning_rate", "throughput": "tokens_per_second", "memory": "resident_bytes"}[name]

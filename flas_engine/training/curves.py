@@ -145,9 +145,9 @@ class RunCurves:
         """Tell how the run stands; `is_live` is whether a process trains in its folder now."""
         if self.end is not None:
             return self.end.reason
-        if is_live:
-            return "running"
-        return "waiting" if self.start is None else "gone"
+        if self.start is None:
+            return "waiting"
+        return "running" if is_live else "gone"
 
 
 def is_live(run: Path, last_seconds: float) -> bool:

@@ -14,7 +14,13 @@ from textual.widgets import Static
 
 from flas_tui.bindings import training_bindings
 from flas_tui.keymap import TRAINING_ACTIONS
-from flas_tui.run_summary import CHARTS, STATE_WORDS, chart_series, describe_numbers, describe_setting
+from flas_tui.run_summary import (
+    CHARTS,
+    chart_series,
+    describe_numbers,
+    describe_setting,
+    format_fact,
+)
 from flas_tui.run_watcher import RunWatcher
 from flas_tui.screens.run_prompt import RunPrompt
 from flas_tui.widgets.inspector import format_bytes
@@ -24,6 +30,7 @@ from flas_tui.widgets.sample_view import SampleView
 from flas_tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from textual import events
@@ -36,6 +43,14 @@ DRAW_SECONDS, LITE_DRAW_SECONDS = 0.5, 2.0
 """How often what is new is drawn: six charts cost more than a line of text."""
 NORMAL_COLUMNS, WIDE_COLUMNS, HUGE_COLUMNS = 70, 110, 170
 LEAST_COLUMNS, LEAST_ROWS = 50, 12
+WRITERS: dict[str, Callable[[float], str]] = {
+    "loss": format_fact,
+    "concepts": format_fact,
+    "memory": format_bytes,
+    "learning-rate": "{:.1e}".format,
+    "throughput": "{:,.0f}".format,
+}
+"""Of a chart, how its legend writes a value."""
 HINTS: Hints = (("c", "charts"), ("z", "zoom"), ("n", "samples"), ("o", "open"), ("Esc", "close"), ("?", "help"))
 INTRODUCTION = (
     "A training run, from its folder: live while it trains, and as it ended afterwards. Losses are in nats a token: of "
@@ -67,8 +82,7 @@ class TrainingScreen(Screen[None]):
         self._drawn_version = -1
         self._bar = RunBar(id="run-bar")
         self._facts = RunFacts(id="run-facts")
-        writers = {"memory": format_bytes, "learning-rate": lambda rate: f"{rate:.1e}"}
-        self._charts = [LineChart(title, write=writers.get(name, write_number), id=name) for name, title in CHARTS]
+        self._charts = [LineChart(title, write=WRITERS.get(name, write_number), id=name) for name, title in CHARTS]
         self._second = 1
         """The chart beside the losses where there is room for no more than two."""
         self._samples = SampleView(id="samples")
@@ -138,7 +152,7 @@ class TrainingScreen(Screen[None]):
         if watcher.error is not None:
             self._status.error(str(watcher.error))
         elif state == "failed" and run.end is not None:
-            self._status.error(run.end.message or STATE_WORDS[state])
+            self._status.error(run.end.message or "the run failed, and left no word why")
 
     # What can be done
 
@@ -152,7 +166,7 @@ class TrainingScreen(Screen[None]):
         if self.has_class("-zoomed"):
             self._mark_zoomed(there)
         self.call_after_refresh(self._draw)
-        self._charts[there].focus_plot()
+        self.call_after_refresh(self._charts[there].focus_plot)  # only what shows takes the focus
 
     def action_zoom_chart(self) -> None:
         """Show one chart over the whole screen, or all of them."""

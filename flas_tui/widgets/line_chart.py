@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 LABEL_CELLS = 6
 """Of the numbers beside the axis, the space before the frame included."""
-ROWS_A_TICK, CELLS_A_TICK = 3, 9
+ROWS_A_TICK, CELLS_A_TICK = 3, 7
 FLAT = 1e-3
 """A curve whose values differ by less, relative to their size, is drawn as a line through the middle."""
+MARGIN = 0.06
+"""Of the height, above and below the curves: what lies on the frame itself is not drawn."""
 ROLES = ("first", "second", "third")
 HIRES_COLUMNS = 2
-"""Points that fit side by side in a cell."""
+"""Points that fit side by side in a cell: quarter blocks, which more fonts have than the finer braille."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +84,32 @@ class _Axis(AxisFormatter):
 
 
 class _Plot(PlotWidget):
-    """The frame with the curves."""
+    """The frame with the curves; its limits are given, until the user zooms or pans."""
+
+    _limits = (0.0, 1.0)
+    _is_moved = False
 
     def on_mount(self) -> None:
         """Keep to the room of a small pane."""
         self.margin_top, self.margin_bottom, self.margin_left = 0, 1, LABEL_CELLS
         self.set_x_formatter(_Axis(lambda: (self.size.width - LABEL_CELLS) // CELLS_A_TICK))
         self.set_y_formatter(_Axis(lambda: self.size.height // ROWS_A_TICK))
+
+    def frame(self, low: float, high: float) -> None:
+        """Let the vertical axis reach from `low` to `high`, unless the user has moved it."""
+        self._limits = low, high
+        if not self._is_moved:
+            self.set_ylimits(low, high)
+
+    def on_plot_widget_scale_changed(self) -> None:
+        """Leave the axes where the user moves them."""
+        self._is_moved = True
+
+    def action_reset_scales(self) -> None:
+        """Show the whole curves again."""
+        self._is_moved = False
+        self.set_xlimits(None, None)
+        self.set_ylimits(*self._limits)
 
 
 class LineChart(Vertical):
@@ -107,7 +128,6 @@ class LineChart(Vertical):
         self._write = write
         self._legend = Static("", classes="legend", markup=False)
         self._plot = _Plot()
-        self._is_flat = False
 
     def compose(self) -> ComposeResult:
         """Lay out the legend over the frame."""
@@ -117,7 +137,7 @@ class LineChart(Vertical):
     @property
     def num_points(self) -> int:
         """How many points of a curve can be told apart here; 0 while the chart does not show."""
-        return HIRES_COLUMNS * max(0, self._plot.size.width - LABEL_CELLS) if self._plot.region.height else 0
+        return HIRES_COLUMNS * max(0, self.size.width - LABEL_CELLS) if self.region.height else 0
 
     def focus_plot(self) -> None:
         """Let the keys zoom and pan here."""
@@ -132,16 +152,17 @@ class LineChart(Vertical):
         """Draw these curves, the most important one first."""
         drawn = [(role, each, *_finite(each)) for role, each in zip(ROLES, series, strict=False)]
         self._show_legend([(role, each, ys) for role, each, _, ys in drawn])
-        if not self.num_points:
+        self._plot.visible = any(xs for *_, xs, _ in drawn)  # an empty frame would have made-up numbers
+        if not (self.num_points and self._plot.visible):
             return
         self._plot.clear()
-        self._keep_flat_curves_apart([y for *_, ys in drawn for y in ys])
+        self._plot.frame(*_limits([y for *_, ys in drawn for y in ys]))
         for role, _, xs, ys in reversed(drawn):  # the first one on top
             style = str(self.get_component_rich_style(f"chart--{role}", partial=True))
             if len(xs) == 1:
                 self._plot.scatter(xs, ys, marker="●", marker_style=style)
             elif xs:
-                self._plot.plot(xs, ys, line_style=style, hires_mode=HiResMode.BRAILLE)
+                self._plot.plot(xs, ys, line_style=style, hires_mode=HiResMode.QUADRANT)
 
     def _show_legend(self, entries: list[tuple[str, Series, list[float]]]) -> None:
         parts = [self._styled(self.title, "title")]
@@ -154,17 +175,6 @@ class LineChart(Vertical):
     def _nothing(self) -> Content:
         return Content("").join([self._styled(self.title, "title"), self._styled("  nothing yet", "quiet")])
 
-    def _keep_flat_curves_apart(self, values: list[float]) -> None:
-        """Give a flat curve room above and below it; otherwise leave the limits to the data and to who zooms."""
-        low, high = min(values, default=0.0), max(values, default=0.0)
-        is_flat = bool(values) and high - low <= FLAT * max(abs(low), abs(high))
-        if is_flat:
-            room = 0.1 * abs(high) or 1.0
-            self._plot.set_ylimits(low - room, high + room)
-        elif self._is_flat:
-            self._plot.set_ylimits(None, None)
-        self._is_flat = is_flat
-
     def _styled(self, text: str, name: str) -> Content:
         return Content.styled(text, self.get_visual_style(f"chart--{name}", partial=True))
 
@@ -172,3 +182,11 @@ class LineChart(Vertical):
 def _finite(series: Series) -> tuple[list[float], list[float]]:
     points = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if math.isfinite(y)]
     return [x for x, _ in points], [y for _, y in points]
+
+
+def _limits(values: list[float]) -> tuple[float, float]:
+    """Return the ends of an axis that holds `values`."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    spread, size = high - low, max(abs(low), abs(high))
+    room = MARGIN * spread if spread > FLAT * size else 0.1 * size or 1.0
+    return low - room, high + room

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.content import Content
 from textual.widget import Widget
 
-from flas_tui.run_summary import STATE_WORDS, describe_progress, format_duration
+from flas_tui.run_summary import describe_progress, format_duration
 from flas_tui.safe_text import visible_line
 
 if TYPE_CHECKING:
     from flas_engine.training.curves import RunCurves, RunState
 
 BAR_CELLS = 12
+NAME_CELLS = 18
 SIGNS = {"running": "●", "waiting": "○", "finished": "✓", "early stopping": "✓"}
 """Of how a run stands; anything else is a cross."""
 STYLES = {"running": "live", "waiting": "label", "finished": "good", "early stopping": "good", "interrupted": "warning"}
-SHORT_WORDS: dict[RunState, str] = {"early stopping": "stopped early", "gone": "stopped without a word"}
+STATE_WORDS: dict[str, str] = {"early stopping": "stopped early", "gone": "stopped without a word"}
 
 
 class RunBar(Widget):
@@ -40,15 +41,18 @@ class RunBar(Widget):
     def show(self, name: str, run: RunCurves, state: RunState, *, is_reading: bool) -> None:
         """Draw how the run stands."""
         words, self._fraction = describe_progress(run)
-        status = "reading" if is_reading else f"{SIGNS.get(state, '✗')} {SHORT_WORDS.get(state, state)}"
-        parts = [("label" if is_reading else STYLES.get(state, "error"), status), ("name", visible_line(name))]
+        status = "reading" if is_reading else f"{SIGNS.get(state, '✗')} {STATE_WORDS.get(state, state)}"
+        parts = [
+            ("label" if is_reading else STYLES.get(state, "error"), status),
+            ("name", Content(visible_line(name)).truncate(NAME_CELLS, ellipsis=True).plain),
+        ]
         parts += [("label", words)] if words else []
         if state == "running" and (left := format_duration(run.seconds_left)):
             parts.append(("name", f"{left} left"))
-        elif math.isfinite(run.last_seconds):
-            parts.append(("label", f"{datetime.fromtimestamp(run.last_seconds).astimezone():%d %b %H:%M}"))
         if state in {"interrupted", "gone"}:
-            parts.append(("label", STATE_WORDS[state].partition("; ")[2]))
+            parts.append(("label", "the same command goes on"))
+        if state != "running" and math.isfinite(run.last_seconds):
+            parts.append(("label", f"{datetime.fromtimestamp(run.last_seconds).astimezone():%d %b %H:%M}"))
         self._parts = tuple(parts)
         self.refresh()
 
