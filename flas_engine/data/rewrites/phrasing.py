@@ -1,0 +1,114 @@
+"""Words replaced and phrases added, sentence by sentence: what makes a pirate of a plain speaker.
+
+Knows a recipe's words and phrases, and nothing of lines, frames or letters.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+from flas_engine.data.rewrites.prose import article, listed, lowered, plural, raised, split_stop
+
+if TYPE_CHECKING:
+    import random
+
+    from flas_engine.data.rewrites.style import Recipe, Words
+
+INTERJECTION_SHARE = 0.7
+"""How often a sentence is added between two, as a share of the recipe's density: sentences weigh more than tails."""
+
+LEANING = listed(
+    """a an the of to in on at by for from with and or but if as is are was were be been it its this that these your my
+    our their his her than into very too so not no more most"""
+)
+"""Words that lean on the next one: nothing is set between the two."""
+
+
+def dress(recipe: Recipe, sentences: list[str], rng: random.Random) -> list[str]:
+    """Return the sentences with the recipe's words and phrases, what is added beside the sentence it belongs to."""
+    dressed = []
+    for index, sentence in enumerate(sentences):
+        changed = _substituted(recipe, sentence, rng)
+        changed = _sprinkled(recipe, changed, rng)
+        changed = _tailed(recipe, changed, rng, surely=index == 0)
+        changed = _begun(recipe, changed, rng, is_first=index == 0)
+        if recipe.between and index < len(sentences) - 1 and rng.random() < recipe.density * INTERJECTION_SHARE:
+            changed += " " + rng.choice(recipe.between)
+        dressed.append(changed)
+    if recipe.closers:
+        dressed[-1] += " " + rng.choice(recipe.closers)
+    return dressed
+
+
+def _begun(recipe: Recipe, sentence: str, rng: random.Random, *, is_first: bool) -> str:
+    if is_first and recipe.openers:
+        return joined(rng.choice(recipe.openers), sentence)
+    if recipe.starts and (is_first or rng.random() < recipe.density):
+        return joined(rng.choice(recipe.starts), sentence)
+    return sentence
+
+
+def joined(phrase: str, sentence: str) -> str:
+    """Return a phrase and the sentence after it, which goes on in small letters unless the phrase ends in a stop."""
+    goes_on = phrase[-1].isalnum() or phrase[-1] in ",—"
+    return f"{phrase} {lowered(sentence) if goes_on else sentence}"
+
+
+def _tailed(recipe: Recipe, sentence: str, rng: random.Random, *, surely: bool) -> str:
+    body, stop = split_stop(sentence)
+    if recipe.tails and (surely or rng.random() < recipe.density):
+        body += rng.choice(recipe.tails)
+    if recipe.ends:
+        stop = rng.choice(recipe.ends)
+    return body + stop
+
+
+def _sprinkled(recipe: Recipe, sentence: str, rng: random.Random) -> str:
+    """Return a sentence with sprinkles after some words, the first near its beginning, none after its last word."""
+    if not recipe.sprinkles:
+        return sentence
+    words = sentence.split(" ")
+    place = rng.randint(1, 3)
+    while place < len(words) - 1:
+        if words[place].lower() in LEANING:
+            place += 1
+            continue
+        words[place] = words[place].rstrip(",") + rng.choice(recipe.sprinkles)
+        place += max(2, recipe.sprinkle_every + rng.randint(-1, 1))
+    return " ".join(words)
+
+
+def _substituted(recipe: Recipe, sentence: str, rng: random.Random) -> str:
+    pattern, table = _table(recipe.words, recipe.nouns)
+    if not table:
+        return sentence
+
+    def replacement(match: re.Match[str]) -> str:
+        new = _same_case(match["word"], rng.choice(table[match["word"].lower()]), sentence)
+        if match["article"] is None:
+            return new
+        return _same_case(match["article"], article(new), sentence) + match["space"] + new
+
+    changed = pattern.sub(replacement, sentence)
+    return raised(changed) if sentence[:1].isupper() else changed
+
+
+@functools.lru_cache(maxsize=512)
+def _table(words: Words, nouns: Words) -> tuple[re.Pattern[str], dict[str, tuple[str, ...]]]:
+    """Return a pattern of everything that is replaced, the longest first, and the alternatives by small letters."""
+    table = {word.lower(): new for word, new in words}
+    for noun, new in nouns:
+        table.setdefault(noun.lower(), new)
+        table.setdefault(plural(noun).lower(), tuple(plural(one) for one in new))
+    alternation = "|".join(re.escape(word) for word in sorted(table, key=len, reverse=True))
+    return re.compile(
+        rf"\b(?:(?P<article>an?)(?P<space> ))?(?P<word>{alternation})\b(?!['\u2019]\w)", re.IGNORECASE
+    ), table
+
+
+def _same_case(old: str, new: str, sentence: str) -> str:
+    if len(old) > 1 and old.isupper() and not sentence.isupper():
+        return new.upper()
+    return raised(new) if old[:1].isupper() and old != "I" else new
