@@ -85,6 +85,10 @@ def _around_words(left: str, right: str, *, every: int = 1) -> Callable[[str], s
     return wrap
 
 
+def _hissing(text: str) -> str:
+    return re.sub(r"([sS])\1?", lambda s: s.group(1) + "sss", text)
+
+
 def _loud_words(text: str) -> str:
     for word in content_words(text)[::2]:
         text = text[: word.start()] + word.group().upper() + text[word.end() :]
@@ -110,6 +114,7 @@ LETTERS: dict[str, Callable[[str], str]] = {
     "stretched": _stretched,
     "without_vowels": _without_vowels,
     "leet": lambda text: text.translate(_LEET),
+    "hissing": _hissing,
     "loud_words": _loud_words,
     "bold_words": _around_words("**", "**", every=2),
     "italic_words": _around_words("*", "*", every=2),
