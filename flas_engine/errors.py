@@ -33,3 +33,7 @@ class DataError(FlasError):
 
 class Cancelled(FlasError):
     """The user asked for a load or a download to stop."""
+
+
+class TrainingError(FlasError):
+    """A training run that cannot begin, go on or be written: its recipe, its folder, its losses."""
