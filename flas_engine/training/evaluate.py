@@ -10,7 +10,6 @@ import random
 from collections import defaultdict
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import batched
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,9 @@ def _count(cell: Cell, texts: Sequence[WrittenText]) -> CellMarkers:
         group=cell[1],
         num_concepts=len({text.concept_id for text in texts}),
         num_texts=len(texts) // len(by_time),
-        rates={time: fmean(shown for each in concepts.values() for shown in each) for time, concepts in by_time.items()},
+        rates={
+            time: fmean(shown for each in concepts.values() for shown in each) for time, concepts in by_time.items()
+        },
         concepts_shown={
             time: fmean(2 * sum(each) >= len(each) for each in concepts.values()) for time, concepts in by_time.items()
         },
@@ -130,13 +131,18 @@ def _measure(
         return None
     keys = [*map(format_flow_time, settings.flow_times), "shuffled"]
     sums: dict[str, list[float]] = {key: [] for key in keys}
-    for few in batched(examples, ROWS_AT_ONCE):
-        for example in few:
-            wrong = _wrong_wording(example, drawn, others, draw)
-            lanes = _score_lanes(drawn[example.row], draw.choice(example.concepts), wrong, settings)
-            scores = engine.score_ids(lanes, [example.output_ids] * len(lanes))
-            for key, logprobs in zip(keys, scores, strict=False):
-                sums[key].append(-sum(logprobs))
+    for start in range(0, len(examples), ROWS_AT_ONCE):
+        few = examples[start : start + ROWS_AT_ONCE]
+        wrong = [_wrong_wording(example, drawn, others, draw) for example in few]
+        of_rows = [
+            _score_lanes(drawn[example.row], draw.choice(example.concepts), other, settings)
+            for example, other in zip(few, wrong, strict=True)
+        ]
+        answers = [example.output_ids for example, lanes in zip(few, of_rows, strict=True) for _ in lanes]
+        scores = iter(engine.score_ids([lane for lanes in of_rows for lane in lanes], answers))
+        for lanes in of_rows:
+            for key, _ in zip(keys, lanes, strict=False):
+                sums[key].append(-sum(next(scores)))
     num_tokens = sum(len(example.output_ids) for example in examples)
     has_wrong = len(sums["shuffled"]) == len(examples)
     pairs = list(zip(sums["1"], sums["shuffled"], strict=False))
@@ -175,7 +181,9 @@ def _write(engine: Engine, cell: Cell, rows: Sequence[Row], settings: Evaluation
     asked = _draw_prompts(rows, _draw(settings, "texts", cell), settings)
     lanes_each = len(settings.text_times)
     texts: list[WrittenText] = []
-    for few in batched(asked, max(1, LANES_AT_ONCE // lanes_each)):
+    num_prompts = max(1, LANES_AT_ONCE // lanes_each)
+    for start in range(0, len(asked), num_prompts):
+        few = asked[start : start + num_prompts]
         lanes = [_lane(row.prompt, concept, time) for row, concept in few for time in settings.text_times]
         request = Request(
             lanes=tuple(lanes),
@@ -184,7 +192,8 @@ def _write(engine: Engine, cell: Cell, rows: Sequence[Row], settings: Evaluation
             limits=Limits(max_new_tokens=settings.max_new_tokens),
         )
         answers = engine.generate(request)
-        for (row, concept), of_prompt in zip(few, batched(answers, lanes_each), strict=True):
+        for index, (row, concept) in enumerate(few):
+            of_prompt = answers[index * lanes_each : (index + 1) * lanes_each]
             marker = find_marker(row.concept_id)
             texts += [
                 WrittenText(
@@ -202,9 +211,7 @@ def _write(engine: Engine, cell: Cell, rows: Sequence[Row], settings: Evaluation
     return texts
 
 
-def _draw_prompts(
-    rows: Sequence[Row], draw: random.Random, settings: EvaluationSettings
-) -> list[tuple[Row, str]]:
+def _draw_prompts(rows: Sequence[Row], draw: random.Random, settings: EvaluationSettings) -> list[tuple[Row, str]]:
     """Draw concepts, rows of each with prompts of their own, and a wording for each row."""
     of_concept: Mapping[str, dict[str, Row]] = defaultdict(dict)
     for row in rows:

@@ -129,7 +129,9 @@ def read_evaluation(folder: Path) -> Evaluation | None:
         return None
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in raw["settings"].items()}
+        settings: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in raw["settings"].items()
+        }
         return Evaluation(
             flow=raw["flow"],
             base=raw["base"],

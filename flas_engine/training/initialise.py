@@ -78,9 +78,7 @@ def _copy_product(product: Product, layers: Sequence[nn.Linear], base: BaseModel
     bias = product(torch.zeros_like(identity[:1]))
     weight_IO = product(identity) - bias
     widths = [layer.out_features for layer in layers]
-    for layer, weight, of_layer in zip(
-        layers, weight_IO.split(widths, dim=1), bias[0].split(widths), strict=True
-    ):
+    for layer, weight, of_layer in zip(layers, weight_IO.split(widths, dim=1), bias[0].split(widths), strict=True):
         layer.weight.copy_(weight.T)
         if layer.bias is not None:
             layer.bias.copy_(of_layer)
