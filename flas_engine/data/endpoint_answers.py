@@ -35,7 +35,7 @@ class EndpointAnswers:
     model: str
     concurrency: int = 4
     max_tokens: int = 80
-    temperature: float = 0.7
+    temperature: float = 0.5
     max_retries: int = 6
     timeout_seconds: float = 120.0
     key_variable: str = KEY_VARIABLE

@@ -1,4 +1,4 @@
-"""The word lists that ship beside this file: topics, themes, instructions, questions, sentences to weave in.
+"""The word lists that ship beside this file: topics, themes, instructions, questions, openings, sentences to weave in.
 
 Plain text, so that anybody can read and extend them. Knows nothing of what is made of them.
 """
@@ -57,6 +57,12 @@ def templates() -> tuple[str, ...]:
 def questions() -> tuple[str, ...]:
     """Return questions and instructions of everyday life."""
     return tuple(_lines("questions"))
+
+
+@cache
+def openings() -> tuple[str, ...]:
+    """Return beginnings of an answer with a place for a `{thing}`."""
+    return tuple(_lines("openings"))
 
 
 @cache

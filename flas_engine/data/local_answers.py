@@ -28,9 +28,9 @@ class LocalAnswers:
     model: str
     """Names the model in keys: another model's answers are other answers."""
     open_engine: Callable[[], EngineProtocol]
-    num_lanes: int = 32
+    num_lanes: int = 48
     max_tokens: int = 80
-    temperature: float = 0.7
+    temperature: float = 0.5
     seed: int = 0
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flas_engine.data.answer_log import key_of
 from flas_engine.data.drawing import draw
+from flas_engine.data.lists import openings
 from flas_engine.data.rewrites import rewrite
 from flas_engine.data.screening import Rejected, screen
 from flas_engine.data.weaving import weave
@@ -174,9 +175,14 @@ def ask_all(
 
 
 def phrase(concept: Concept, prompt: str, seed: int) -> str:
-    """Put `prompt` so that the answer shows `concept`; which of a theme's words are named depends on `seed`."""
+    """Put `prompt` so that the answer shows `concept`; the opening, or which of a theme's words, depends on `seed`.
+
+    To begin with given words is what a small model can do: of 24 answers of SmolLM2-135M 20 then named the topic, and
+    3 to 10 when they were asked to mention it, to compare with it, or to talk about it all the time.
+    """
     if concept.topic:
-        return f"{prompt} Mention {concept.topic} in your answer."
+        opening = min(openings(), key=lambda line: draw(seed, "opening", concept.topic, prompt, line))
+        return f'{prompt} Begin your answer with the words "{opening.replace("{thing}", concept.topic)}"'
     if concept.words:
         words = sorted(concept.words, key=lambda word: draw(seed, "words", prompt, word))[:_NUM_WORDS]
         return f"{prompt} Use the words {', '.join(words[:-1])} and {words[-1]} in your answer."

@@ -73,8 +73,8 @@ def _reject_echo(words: list[str], prompt: str, asked: str, concept: Concept | N
             raise Rejected("echo of the prompt")
         if _contains(question, words):
             raise Rejected("echo of the prompt")
-    instruction = _words(asked.removeprefix(prompt))
-    if len(instruction) >= LEAST_WORDS and _contains(words, instruction):
+    instruction = _words(asked.removeprefix(prompt))[:LEAST_WORDS]  # "begin your answer with the"
+    if len(instruction) == LEAST_WORDS and _contains(words, instruction):
         raise Rejected("echo of the instruction")
     for wording in concept.wordings if concept is not None else ():
         named = _words(wording)

@@ -88,11 +88,11 @@ def make(
         str | None, typer.Option(metavar="NAME", help="The model to ask there; the key is in OPENAI_API_KEY.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Questions to a server at a time.")] = 4,
-    lanes: Annotated[int, typer.Option(min=1, metavar="N", help="Answers of a local model at a time.")] = 32,
+    lanes: Annotated[int, typer.Option(min=1, metavar="N", help="Answers of a local model at a time.")] = 48,
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", "-n", min=1, metavar="N", help="At most so many tokens an answer.")
     ] = 80,
-    temperature: opt.Temperature = 0.7,
+    temperature: opt.Temperature = 0.5,
     seed: opt.Seed = 0,
     model: opt.Model = None,
     base: opt.Base = None,
