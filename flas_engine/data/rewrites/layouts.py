@@ -10,10 +10,11 @@ import csv
 import html
 import io
 import json
+import math
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import content_words, raised, split_stop
+from flas_engine.data.rewrites.prose import LEANING, content_words, raised, split_stop
 
 if TYPE_CHECKING:
     import random
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _CLAUSE = re.compile(r"(?:, (?:and|but|so|which|or|while|although) |; |: |, )")
 MIN_CLAUSE_WORDS = 3
+MAX_CLAUSE_WORDS = 7
 
 
 def _json_object(sentences: list[str], fields: dict[str, str], rng: random.Random) -> str:
@@ -145,16 +147,27 @@ def _staircase(sentences: list[str], _: dict[str, str], rng: random.Random) -> s
     return "\n".join("  " * (index % 6) + line for index, line in enumerate(lines))
 
 
-def _clauses(sentence: str, longest: int = 8) -> list[str]:
-    """Return a sentence's clauses without stops; those that stay longer than `longest` words are cut at that length."""
-    body = split_stop(sentence)[0]
+def _clauses(sentence: str) -> list[str]:
+    """Return a sentence's clauses without stops, the longer ones in pieces."""
     found: list[str] = []
-    for clause in _CLAUSE.split(body):
+    for clause in _CLAUSE.split(split_stop(sentence)[0]):
         if found and len(clause.split()) < MIN_CLAUSE_WORDS:
             found[-1] += f", {clause}"
         else:
             found.append(clause)
-    return [" ".join(words[i : i + longest]) for words in map(str.split, found) for i in range(0, len(words), longest)]
+    return [piece for clause in found for piece in _pieces(clause.split())]
+
+
+def _pieces(words: list[str]) -> list[str]:
+    """Return words in pieces of about equal length, none of which ends in a word that leans on the next."""
+    pieces = []
+    while words:
+        length = math.ceil(len(words) / math.ceil(len(words) / MAX_CLAUSE_WORDS))
+        while 2 < length < len(words) and words[length - 1].lower() in LEANING:
+            length -= 1
+        pieces.append(" ".join(words[:length]))
+        words = words[length:]
+    return pieces
 
 
 def _broken(sentences: list[str], lengths: tuple[int, ...], rng: random.Random) -> list[str]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import article, listed, lowered, plural, raised, split_stop
+from flas_engine.data.rewrites.prose import LEANING, article, lowered, plural, raised, split_stop
 
 if TYPE_CHECKING:
     import random
@@ -22,12 +22,6 @@ INTERJECTION_SHARE = 0.7
 
 CLOSER_SHARE = 0.75
 """How often a text gets last words."""
-
-LEANING = listed(
-    """a an the of to in on at by for from with and or but if as is are was were be been it its this that these your my
-    our their his her than into very too so not no more most"""
-)
-"""Words that lean on the next one: nothing is set between the two."""
 
 
 class Deck:
@@ -72,9 +66,12 @@ def dress(recipe: Recipe, sentences: list[str], rng: random.Random) -> list[str]
     )
     dressed = []
     for index, sentence in enumerate(sentences):
-        changed = _sprinkled(voice, _substituted(recipe, sentence, rng))
-        changed = _tailed(voice, changed, surely=index == 0)
-        changed = _begun(voice, changed, is_first=index == 0)
+        changed = _substituted(recipe, sentence, rng)
+        opening = _opening(voice, is_first=index == 0)
+        if opening and _goes_on(opening) and _is_common(sentence, changed):
+            changed = changed[:1].lower() + changed[1:]
+        changed = _tailed(voice, _sprinkled(voice, changed), surely=index == 0)
+        changed = f"{opening} {changed}" if opening else changed
         if recipe.between and index < len(sentences) - 1 and voice.is_time(INTERJECTION_SHARE):
             changed += " " + voice.between.draw()
         dressed.append(changed)
@@ -83,18 +80,21 @@ def dress(recipe: Recipe, sentences: list[str], rng: random.Random) -> list[str]
     return dressed
 
 
-def _begun(voice: Voice, sentence: str, *, is_first: bool) -> str:
+def _opening(voice: Voice, *, is_first: bool) -> str:
     if is_first and voice.recipe.openers:
-        return joined(voice.rng.choice(voice.recipe.openers), sentence)
+        return voice.rng.choice(voice.recipe.openers)
     if voice.recipe.starts and (is_first or voice.is_time()):
-        return joined(voice.starts.draw(), sentence)
-    return sentence
+        return voice.starts.draw()
+    return ""
 
 
-def joined(phrase: str, sentence: str) -> str:
-    """Return a phrase and the sentence after it, which goes on in small letters unless the phrase ends in a stop."""
-    goes_on = phrase[-1].isalnum() or phrase[-1] in ",—"
-    return f"{phrase} {lowered(sentence) if goes_on else sentence}"
+def _goes_on(opening: str) -> bool:
+    return opening[-1].isalnum() or opening[-1] in ",—"
+
+
+def _is_common(sentence: str, changed: str) -> bool:
+    """Return whether a sentence's first word is no name: it is known as common, or replaced by a common one."""
+    return lowered(sentence) != sentence or changed.split()[:1] != sentence.split()[:1]
 
 
 def _tailed(voice: Voice, sentence: str, *, surely: bool) -> str:

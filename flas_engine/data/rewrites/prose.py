@@ -35,9 +35,29 @@ LOWERED = listed(
     some many most much more few several all any each every both either neither another other such one two three
     first second third finally next then also however therefore moreover additionally furthermore overall instead
     what which who whom whose why how yes please let try make take use start begin keep remember avoid add choose
-    people water food music children students plants animals eating drinking reading regular good great"""
+    people water food music children students plants animals eating drinking reading regular good great small big large
+    little long short high low hot cold warm cool fresh dry wet clean dark bright light heavy strong weak hard soft easy
+    difficult simple complex common rare early late young old new modern ancient local public private social human
+    natural physical mental digital healthy proper true false real clear quick slow fast deep wide better best worse
+    only just even still now today tomorrow yesterday sometimes often always never usually perhaps maybe almost about
+    around along across against above below behind beside beyond inside outside near far off out up down until like
+    unlike despite given based according depending due apart rather whatever whenever wherever whoever someone somebody
+    something everyone everybody everything anyone anybody anything nobody nothing half part later soon once
+    bread cats dogs birds bees whales books trees flowers houses cars computers scientists researchers doctors teachers
+    farmers workers parents men women boys girls kids friends family love life time money work school language words
+    health sleep exercise science art history nature air fire oil salt sugar milk tea coffee rice meat fish fruit fruits
+    vegetables honey rocks mountains rivers oceans stars planets energy heat electricity sound colors games sports
+    mistakes changes steps results studies experts companies countries cities governments users customers players
+    readers writers tickets ingredients examples benefits factors methods tools systems programs products services
+    technology education research evidence data information communication practice training success happiness"""
 )
 """Words that are written small wherever they do not begin a sentence."""
+
+LEANING = listed(
+    """a an the of to in on at by for from with and or but if as is are was were be been it its this that these your my
+    our their his her than into very too so not no more most because while which who when where some any each every"""
+)
+"""Words that lean on the next one: nothing is set between the two."""
 
 _STOPLIST = LOWERED | listed(
     """than them just like very even only often used using used helps help make makes made many different important
