@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from flas_engine.config import FlowConfig
 from flas_engine.field import Block, VelocityField
 from flas_engine.training.trunk import run_lower
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from flas_engine.config import FlowConfig
     from flas_engine.field import Norm
     from flas_engine.kernels import Product
     from flas_engine.layers import BaseModel, LayerWeights, NormWeight
@@ -78,9 +78,7 @@ def _copy_product(product: Product, layers: Sequence[nn.Linear], base: BaseModel
     bias = product(torch.zeros_like(identity[:1]))
     weight_IO = product(identity) - bias
     widths = [layer.out_features for layer in layers]
-    for layer, weight, of_layer in zip(
-        layers, weight_IO.split(widths, dim=1), bias[0].split(widths), strict=True
-    ):
+    for layer, weight, of_layer in zip(layers, weight_IO.split(widths, dim=1), bias[0].split(widths), strict=True):
         layer.weight.copy_(weight.T)
         if layer.bias is not None:
             layer.bias.copy_(of_layer)
