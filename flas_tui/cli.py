@@ -16,6 +16,7 @@ from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
+from flas_tui.commands.train import train_app
 from flas_tui.console import reported_errors
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.command()(generate)
 app.command()(chat)
 app.command()(download)
 app.add_typer(models_app)
+app.add_typer(train_app)
 app.command()(doctor)
 app.command()(bench)
 

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,8 @@ from flas_engine.training.run import train
 from flas_engine.training.state import PROGRESS_FILE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flas_engine.training.recipe import Recipe
 
 PROGRAM = """
@@ -108,9 +109,7 @@ def run_and_die(recipe: Recipe, out: Path, where: str, update: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def test_a_run_killed_at_a_random_update_goes_on_bit_for_bit(
-    recipe: Recipe, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_a_run_killed_at_a_random_update_goes_on_bit_for_bit(recipe: Recipe, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     run_and_die(recipe, out, "update", random.SystemRandom().randrange(1, 8))
     assert train(recipe, out) == "finished"

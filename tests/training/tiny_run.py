@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from byte_tokenizer import CHATML, byte_tokenizer
 from tiny import tiny_transformers_model
 
 from flas_engine.training.recipe import make_recipe
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
     from flas_engine.training.recipe import Recipe
 
 LAYER = 2
 CONCEPTS = {"sea": ("the sea", "ships and sails"), "robots": ("robots",), "cats": ("cats", "a cat"), "tea": ("tea",)}
-WORDS = "a bird in the hand is worth two of them while rain keeps falling over every quiet little town".split()
+WORDS = ("bird", "hand", "rain", "town", "little", "quiet", "falling", "nobody", "minds", "worth", "two", "of")
 
 
 def write_base(folder: Path, family: str = "llama") -> Path:
