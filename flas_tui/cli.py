@@ -17,6 +17,8 @@ from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
+from flas_tui.commands.train import train_app
+from flas_tui.commands.train_evaluate import evaluate
 from flas_tui.commands.train_monitor import monitor
 from flas_tui.console import reported_errors
 
@@ -32,16 +34,11 @@ app.command()(chat)
 app.command()(download)
 app.add_typer(models_app)
 app.add_typer(data_app)
+app.add_typer(train_app)
 app.command()(doctor)
 app.command()(bench)
-train_app = typer.Typer(
-    name="train",
-    help="Watch and publish what was trained.",
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
 train_app.command()(monitor)
-app.add_typer(train_app)
+train_app.command()(evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

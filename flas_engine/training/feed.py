@@ -6,6 +6,7 @@ Shapes: B rows, L positions, C concept tokens, D hidden.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -121,7 +122,7 @@ class Feed:
             return run_lower(self._base, self._layer, self._padded_ids(examples, width))
         h_BLD = torch.zeros(len(rows), width, self._base.architecture.hidden_size, device=self._base.device)
         for h_LD, row, example in zip(h_BLD, rows, examples, strict=True):
-            h_LD[: example.num_tokens] = self._store.get(row, lambda example=example: self._compute(example))
+            h_LD[: example.num_tokens] = self._store.get(row, partial(self._compute, example))
         return h_BLD
 
     def _compute(self, example: Example) -> torch.Tensor:

@@ -56,7 +56,7 @@ def carry(
 
         def velocity(z_BLD: torch.Tensor, evaluation: int) -> torch.Tensor:
             inputs = (z_BLD, embeddings_ED[evaluation], conditions, window, None)
-            v_BLD = checkpoint(field, *inputs, use_reentrant=False) if recomputes else field(*inputs)
+            v_BLD: torch.Tensor = checkpoint(field, *inputs, use_reentrant=False) if recomputes else field(*inputs)
             velocities.append(v_BLD)
             return v_BLD
 

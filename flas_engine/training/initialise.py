@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from flas_engine.config import FlowConfig
 from flas_engine.field import Block, VelocityField
 from flas_engine.training.trunk import run_lower
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from flas_engine.config import FlowConfig
     from flas_engine.field import Norm
     from flas_engine.kernels import Product
     from flas_engine.layers import BaseModel, LayerWeights, NormWeight

@@ -76,7 +76,9 @@ class Objective(nn.Module):
         compute_dtype: torch.dtype,
         contrast_beta: float,
         recomputes: bool = False,
+        trained_base: BaseModel | None = None,
     ) -> None:
+        """Take what is loaded; `trained_base` is the base with fewer words, for losses in training mode."""
         super().__init__()
         self.field = field
         self._base = base
@@ -84,6 +86,7 @@ class Objective(nn.Module):
         self._compute_dtype = compute_dtype
         self._contrast_beta = contrast_beta
         self._recomputes = recomputes
+        self._trained_base = trained_base or base
 
     def forward(self, texts: Texts, given: Conditioning) -> Terms:
         """Return the terms of a micro-batch, differentiable in the field's parameters."""
@@ -112,7 +115,8 @@ class Objective(nn.Module):
         )
 
     def _losses(self, h_BLD: torch.Tensor, texts: Texts) -> torch.Tensor:
-        return token_losses(self._base, h_BLD[texts.rows_N, texts.positions_N], texts.targets_N)
+        base = self._trained_base if self.training else self._base
+        return token_losses(base, h_BLD[texts.rows_N, texts.positions_N], texts.targets_N)
 
 
 def mean_by_row(values_N: torch.Tensor, rows_N: torch.Tensor, num_rows: int) -> torch.Tensor:

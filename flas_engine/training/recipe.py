@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FREE_ON_RESUME = frozenset({"device", "activations", "activation_gigabytes", "keep", "samples", "recompute"})
+FREE_ON_RESUME = frozenset({"device", "activations", "activation_gigabytes", "keep", "samples", "save_minutes"})
 """What may differ when a run goes on: none of it changes what is learned from then on."""
 DTYPES = ("bfloat16", "float16", "float32")
 STORES = ("none", "memory", "disk")
@@ -100,6 +100,8 @@ class Recipe:
     """Best checkpoints kept, beside the last."""
     samples: int = 2
     """Texts written at every validation."""
+    save_minutes: float = 10.0
+    """How much work a kill may cost at most; the state is also saved at every validation."""
     # The machine.
     device: str = ""
     dtype: str = ""
@@ -141,7 +143,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("blocks", "num_steps", "batch_size", "accumulation", "validate_every", "keep"), (1, _ANY)),
     **dict.fromkeys(("weight_decay", "diversity", "contrast", "samples", "sampled_words"), (0, _ANY)),
     **dict.fromkeys(("learning_rate", "gate_rate", "clip", "epochs", "contrast_beta"), (_TINY, _ANY)),
-    **dict.fromkeys(("validation_rows", "activation_gigabytes"), (0, _ANY)),
+    **dict.fromkeys(("validation_rows", "activation_gigabytes", "save_minutes"), (0, _ANY)),
     **dict.fromkeys(("flow_time_min", "flow_time_max"), (0, 8)),
     "max_len": (8, _ANY),
     "concept_max_len": (1, _ANY),

@@ -38,8 +38,7 @@ class ActivationStore:
             used += length
         self.num_bytes = used * hidden_size * FLOAT32_BYTES
         self._is_filled = [False] * len(self._places)
-        in_file = folder is not None and used > 0
-        self._kept_TD = _in_file(folder, used, hidden_size) if in_file else torch.empty(used, hidden_size)
+        self._kept_TD = _in_file(folder, used, hidden_size) if folder and used else torch.empty(used, hidden_size)
 
     @property
     def num_rows(self) -> int:

@@ -60,7 +60,7 @@ def token_losses(base: BaseModel, h_ND: torch.Tensor, targets_N: torch.Tensor) -
     Logits exist for `LOGIT_ELEMENTS` at a time: each piece's gradient is taken while its logits are there, and only
     that [N, D] is kept for the way back.
     """
-    losses: torch.Tensor = _TokenLosses.apply(h_ND, base, targets_N)
+    losses: torch.Tensor = _TokenLosses.apply(h_ND, base, targets_N)  # type: ignore[no-untyped-call]
     return losses
 
 
@@ -90,6 +90,6 @@ class _TokenLosses(torch.autograd.Function):
         return torch.cat(losses)
 
     @staticmethod
-    def backward(ctx: Any, gradient_N: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_N: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (of_losses_ND,) = ctx.saved_tensors
         return gradient_N[:, None] * of_losses_ND, None, None

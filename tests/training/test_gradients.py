@@ -83,9 +83,7 @@ def make_texts(base: BaseModel) -> Texts:
     ]
     rows, positions, targets = (torch.tensor(column) for column in zip(*places, strict=True))
     h_BLD = trunk.run_lower(base, LAYER, ids)
-    return Texts(
-        h_BLD=h_BLD, lengths_B=torch.tensor(lengths), rows_N=rows, positions_N=positions, targets_N=targets
-    )
+    return Texts(h_BLD=h_BLD, lengths_B=torch.tensor(lengths), rows_N=rows, positions_N=positions, targets_N=targets)
 
 
 def our_gradients(
@@ -142,7 +140,9 @@ def plain_row(
     return losses, velocities[-1][0].mean(dim=0)
 
 
-def plain_gradients(model: PreTrainedModel, base: BaseModel, flow: Flow) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def plain_gradients(
+    model: PreTrainedModel, base: BaseModel, flow: Flow
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     right = [plain_row(model, base, flow, row, row) for row in range(3)]
     wrong = [plain_row(model, base, flow, row, WRONG[row])[0] for row in range(3)]
     contrast = torch.stack(
