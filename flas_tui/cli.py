@@ -20,6 +20,7 @@ from flas_tui.commands.models import models_app
 from flas_tui.commands.train import train_app
 from flas_tui.commands.train_evaluate import evaluate
 from flas_tui.commands.train_monitor import monitor
+from flas_tui.commands.train_publish import card, publish
 from flas_tui.console import reported_errors
 
 app = typer.Typer(
@@ -39,6 +40,8 @@ app.command()(doctor)
 app.command()(bench)
 train_app.command()(monitor)
 train_app.command()(evaluate)
+train_app.command()(card)
+train_app.command()(publish)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
