@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on loopback: as much of its protocol as downloads and uploads need, and the ways in which it goes wrong."""
+"""A Hugging Face Hub on loopback: what downloads and uploads need of its protocol, and the ways it goes wrong."""
 
 from __future__ import annotations
 
@@ -159,7 +159,9 @@ class _Handler(BaseHTTPRequestHandler):
             name = f"{wanted['organization']}/{wanted['name']}" if wanted.get("organization") else wanted["name"]
             is_new = name not in self.hub.repos
             if is_new:
-                self.hub.repos[name] = Repo({}, is_private=bool(wanted.get("private")))
+                self.hub.repos[name] = Repo(
+                    {}, is_private=bool(wanted.get("private")) or wanted.get("visibility") == "private"
+                )
             return _json({"url": f"{self.hub.url}/{name}"}, status=200 if is_new else 409)
         match = _UPLOAD.fullmatch(path)
         if match is None or match["repo"] not in self.hub.repos:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 CARD_FILE, FIGURE_FILE = "README.md", "curves.svg"
 MOST_VALIDATIONS = 10
 """In the table of the curves."""
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 VERSIONS = ("flas-tui", "torch", "transformers")
 
 
@@ -82,15 +83,21 @@ def _flow_name(folder: Path) -> str:
 def _header(config: FlowConfig) -> str:
     """Return the Hub's metadata; JSON strings are YAML strings."""
     lines = ["library_name: flas-tui", "pipeline_tag: text-generation"]
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", config.model_id):
+    if _REPOSITORY.fullmatch(config.model_id):
         lines += [f"base_model: {json.dumps(config.model_id)}", "base_model_relation: adapter"]
     return "\n".join(["---", *lines, "tags:", "- flas", "- activation-steering", "- flow", "---"])
+
+
+def _base_name(config: FlowConfig) -> str:
+    if _REPOSITORY.fullmatch(config.model_id):
+        return f"[{config.model_id}](https://huggingface.co/{config.model_id})"
+    return f"`{Path(config.model_id).name}`" if config.model_id else "its base model"
 
 
 def _introduction(name: str, config: FlowConfig) -> str:
     return (
         f"# {name}\n\n"
-        f"A flow for flow-based activation steering of `{config.model_id or 'its base model'}`: what decoder layer "
+        f"A flow for flow-based activation steering of {_base_name(config)}: what decoder layer "
         f"{config.layer} hands on is carried along a learned velocity field, conditioned on a concept in plain words, "
         "for a flow time T. T = 0 is the model as it is; 1 to 2 is the range to use."
     )
