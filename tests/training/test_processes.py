@@ -31,6 +31,8 @@ train(make_recipe(read_recipe(Path(sys.argv[1]))), Path(sys.argv[2]))
 """
 ROUNDING = 1e-5
 """Sums of float32 in another order, over a few updates."""
+WEIGHT_ROUNDING = 1e-4
+"""A hundredth of an update: Adam divides a gradient by its own size, so that rounding shows where it is near 0."""
 
 
 def run_two(recipe: Recipe, out: Path) -> list[subprocess.CompletedProcess[str]]:
@@ -81,7 +83,7 @@ def test_two_processes_train_as_one_does_with_the_same_global_batch(recipe: Reci
             assert b.shuffled == pytest.approx(a.shuffled, rel=ROUNDING)
     flow, other = tensors_in(one / "flow"), tensors_in(two / "flow")
     for name, tensor in flow.items():
-        torch.testing.assert_close(other[name], tensor, rtol=ROUNDING, atol=ROUNDING)
+        torch.testing.assert_close(other[name], tensor, rtol=0.0, atol=WEIGHT_ROUNDING)
 
 
 def test_processes_that_cannot_share_an_update_are_refused(tmp_path: Path, recipe: Recipe) -> None:
