@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from flas_engine.training.examples import Example
     from flas_engine.training.feed import ConceptStates
 
-MEASURED_ROWS = 512
-MEASURED_CONCEPTS = 2048
+MEASURED_ROWS = 256
+MEASURED_CONCEPTS = 1024
 FIRST_MEASURED = 1
 """The first position is left out: models park activations there that are far from all others."""
 SMALLEST_SCALE = 1e-3

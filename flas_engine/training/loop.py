@@ -63,7 +63,8 @@ class Loop:
         self._should_stop = should_stop
         self._progress = Progress()
         self._saved_at = time.monotonic()
-        self._trainer = Trainer(prepared, accelerator, folder.path)
+        self._latest = latest_state(folder) if folder.is_begun else None
+        self._trainer = Trainer(prepared, accelerator, folder.path, is_resumed=self._latest is not None)
         self._writer: metrics.MetricsWriter | None = None
         self._prompts = draw_prompts(prepared.held_out_rows, self._recipe.samples, self._recipe.seed)
 
@@ -95,12 +96,9 @@ class Loop:
 
     def _resume(self) -> int | None:
         """Load the last whole state of a run that began here; returns its update."""
-        if not self._folder.is_begun:
+        if self._latest is None:
             return None
-        latest = latest_state(self._folder)
-        if latest is None:
-            return None
-        path, self._progress = latest
+        path, self._progress = self._latest
         self._accelerator.load_state(str(path))
         return self._progress.update
 

@@ -55,8 +55,13 @@ class UpdateResult:
 class Trainer:
     """The trained field, its optimiser and its data, on this process."""
 
-    def __init__(self, prepared: Prepared, accelerator: Accelerator, store_folder: Path) -> None:
-        """Begin with an untrained field; activations on disk go to `store_folder`."""
+    def __init__(
+        self, prepared: Prepared, accelerator: Accelerator, store_folder: Path, *, is_resumed: bool = False
+    ) -> None:
+        """Begin with an untrained field; activations on disk go to `store_folder`.
+
+        When a saved state is loaded next (`is_resumed`), coordinates are not measured: they are part of it.
+        """
         recipe, base = prepared.recipe, prepared.base
         if recipe.accumulation % accelerator.num_processes:
             raise TrainingError(
@@ -67,7 +72,7 @@ class Trainer:
         self._accelerator = accelerator
         concepts = ConceptStates(base, prepared.tokenizer, recipe.concept_max_len)
         field = make_field(base, prepared.config, from_base=recipe.init_from_base, seed=recipe.seed)
-        if recipe.standardised:
+        if recipe.standardised and not is_resumed:
             measure_coordinates(field, base, prepared.examples, concepts)
         words = _occurring_words(prepared) if recipe.vocabulary == "data" else None
         self._word_numbers = None if words is None else _numbers_of(words, base.architecture.vocab_size)

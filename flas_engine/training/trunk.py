@@ -22,8 +22,8 @@ from flas_engine.layers import embed, make_window, run_layers, to_logits
 if TYPE_CHECKING:
     from flas_engine.layers import BaseModel, Window
 
-LOGIT_ELEMENTS = 1 << 23
-"""Logits in memory at once, at most: 32 MB of float32."""
+LOGIT_ELEMENTS = 1 << 22
+"""Logits in memory at once, at most: 16 MB of float32."""
 
 
 def window_of(base: BaseModel, length: int, dtype: torch.dtype) -> Window:
