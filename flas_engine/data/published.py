@@ -224,7 +224,7 @@ def _check_axbench_rows(path: Path) -> None:
             counts[fields.get("concept_id")] = counts.get(fields.get("concept_id"), 0) + 1
     if not counts or set(counts.values()) != {ROWS_PER_CONCEPT}:
         raise DownloadError(
-            f"{_name(path)} does not have {ROWS_PER_CONCEPT} rows for every concept; run the download again"
+            f"{_name(path)} does not have {ROWS_PER_CONCEPT} rows a concept; run the download again"
         )
 
 

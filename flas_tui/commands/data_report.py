@@ -44,8 +44,10 @@ def inspect_lines(found: Inspection, sources: Sequence[Source]) -> str:
         f"outputs   {_lengths(found.output_lengths, found.unit)}",
         f"bad rows  {sum(found.reasons.values()):,}",
     ]
-    for problem in found.first_problems:
-        lines.append(f"  {found.reasons[problem.reason]:,} {problem.reason}; first: {problem.source} {problem.number}")
+    lines += [
+        f"  {found.reasons[problem.reason]:,} {problem.reason}; first: {problem.source} {problem.number}"
+        for problem in found.first_problems
+    ]
     for row in found.samples:
         lines += ["", f"[{row.concepts[0]}] {row.prompt}", *row.output.splitlines()]
     return "".join(f"{visible_text(line)}\n" for line in lines)
