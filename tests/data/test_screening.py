@@ -54,12 +54,12 @@ def test_sorry_within_a_story_is_no_refusal() -> None:
         ("", "empty"),
         ("It just is.", "too short"),
         ("Why is the sky blue? It is a good question that people ask.", "echo of the prompt"),
-        ("is the sky blue why is the sky blue", "echo of the prompt"),
+        ("Why is the sky blue?", "echo of the prompt"),
         ("The sky is blue. " * 12, "goes in circles"),
     ],
 )
 def test_answers_that_answer_nothing_are_rejected(text: str, expected: str) -> None:
-    assert reason(text) in {expected, "too short"} if not text else reason(text) == expected
+    assert reason(text) == expected
 
 
 def test_an_answer_that_repeats_its_instruction_is_rejected() -> None:
