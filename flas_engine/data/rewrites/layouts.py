@@ -14,7 +14,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import LEANING, content_words, raised, split_stop
+from flas_engine.data.rewrites.english import LEANING, content_words
+from flas_engine.data.rewrites.prose import raised, split_stop
 
 if TYPE_CHECKING:
     import random

@@ -9,7 +9,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import content_words
+from flas_engine.data.rewrites.english import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
