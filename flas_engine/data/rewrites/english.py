@@ -41,7 +41,7 @@ _COMMON_WORDS = _listed(
     speak spend stay stir stop store study support talk teach tell test think touch travel turn understand visit
     wait walk warm wash watch water wear work write hot cold cool fresh dry wet dark bright light heavy strong weak
     hard soft easy difficult complex rare late young modern ancient local public private social human natural
-    physical mental digital healthy proper true false real clear quick slow fast deep wide worse regular animals
+    physical mental digital healthy proper true false real clear quick slow fast deep wide worse regular animals bees
     birds bread books cars cats children cities coffee companies computers countries dogs doctors energy evidence
     exercise experts factors family farmers fire fish flowers food friends fruit fruits games girls boys governments
     happiness health history honey houses information ingredients language life love meat men women methods milk
@@ -56,6 +56,8 @@ LEANING = _listed(
 )
 """Words that lean on the next one: nothing is set between the two."""
 
+_VERBAL = re.compile(r"(?:ing|ed|ly)$")
+"""Endings of words that seldom name a topic."""
 _VOWEL_SOUND = re.compile(
     r"(?!eu|ewe|one\b|once\b|u(?:ni(?![nm])|s[aeu]|ti|bi|fo))[aeiou]|hour|honest|honou?r|heir", re.IGNORECASE
 )
@@ -80,9 +82,14 @@ def content_words(sentence: str) -> list[re.Match[str]]:
 
 
 def topic(text: str) -> str:
-    """Return the word, in small letters, that a text says most often among those that carry meaning."""
-    counts = collections.Counter(word.group().lower() for word in content_words(text))
-    return max(counts, key=lambda word: (counts[word], len(word), word)) if counts else "this"
+    """Return the word that a text says most often among those that carry meaning; small letters unless it is a name."""
+    spellings = [word.group() for word in content_words(text)]
+    counts = collections.Counter(word.lower() for word in spellings)
+    if not counts:
+        return "this"
+    word = max(counts, key=lambda word: (not _VERBAL.search(word), counts[word], len(word), word))
+    is_name = word not in spellings and re.search(rf"[a-z,] {word.capitalize()}\b", text)
+    return word.capitalize() if is_name else word
 
 
 def article(word: str) -> str:
