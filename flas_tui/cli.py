@@ -12,6 +12,7 @@ import typer
 from flas_tui.commands import options as opt
 from flas_tui.commands.bench import bench
 from flas_tui.commands.chat import chat
+from flas_tui.commands.data import data_app
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
@@ -29,6 +30,7 @@ app.command()(generate)
 app.command()(chat)
 app.command()(download)
 app.add_typer(models_app)
+app.add_typer(data_app)
 app.command()(doctor)
 app.command()(bench)
 
