@@ -30,7 +30,8 @@ _FREQUENT_WORDS = _listed(
     """people things thing used using help helps makes made different important well good better best know known need
     needs called include includes including provide provides typically generally example examples time times years
     year long large small high simple common various process famous popular world means become becomes again early
-    being work works great big little short low new old main kind kinds type types number lots"""
+    being work works great big little short low new old main kind kinds type types number lots wrong
+    right hard easy true false clear sure able likely real once away without within"""
 )
 _COMMON_WORDS = _listed(
     """ask answer analyze bake breathe build buy call check clean close compare connect consider cook cover create cut
