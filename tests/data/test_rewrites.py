@@ -18,19 +18,20 @@ from plain_texts import PLAIN_TEXTS
 from flas_engine.data.rewrites import Style, rewrite, shows, styles
 from flas_engine.data.rewrites.rewriting import GRACE, MAX_GROWTH
 
-MIN_STYLES = 90
+MIN_STYLES = 270
 MIN_WORDINGS = 5
 MIN_SUITED = 0.8
-"""Of the plain texts, the share that every style takes: forms of lists refuse one sentence, others need certain words."""
-MAX_FALSE_MARKS = 0.002
+"""Of the plain texts, the share that every style takes; some styles need several sentences or certain words."""
+MAX_FALSE_MARKS = 0.0005
 """Of all pairs of a plain text and a style, how many may look like the style."""
-MAX_CROSS_MARKS = 0.01
+MAX_CROSS_MARKS = 0.001
 """Of all pairs of a style and another's rewrite, how many may look like it: some forms contain others (JSON lines)."""
+NUM_CROSSED = 3
+"""How many rewrites of every style are held to all other styles' marks."""
 ONE_SENTENCE = "Tea is made from the dried leaves of a shrub that grows on hills."
 
 STYLES = styles()
 BY_KEY = {style.key: style for style in STYLES}
-each_style = pytest.mark.parametrize("style", STYLES, ids=lambda style: style.key)
 
 
 def rewrites_of(style: Style) -> list[str]:
@@ -58,27 +59,24 @@ def test_a_wording_is_never_longer_than_a_concept_may_be() -> None:
     assert max(len(wording.split()) for style in STYLES for wording in style.wordings) <= 16
 
 
-@each_style
-def test_a_style_rewrites_plain_texts_so_that_they_show_it(style: Style, made: dict[str, list[str]]) -> None:
-    assert len(made[style.key]) >= MIN_SUITED * len(PLAIN_TEXTS)
-    assert all(shows(style, text) for text in made[style.key])
+def test_every_style_rewrites_plain_texts_so_that_they_show_it(made: dict[str, list[str]]) -> None:
+    assert not [key for key, texts in made.items() if len(texts) < MIN_SUITED * len(PLAIN_TEXTS)]
+    assert not [(key, text) for key, texts in made.items() for text in texts if not shows(BY_KEY[key], text)]
 
 
-@each_style
-def test_rewrites_of_different_texts_differ(style: Style, made: dict[str, list[str]]) -> None:
-    assert len(set(made[style.key])) == len(made[style.key])
+def test_rewrites_of_different_texts_differ(made: dict[str, list[str]]) -> None:
+    assert not [key for key, texts in made.items() if len(set(texts)) < len(texts)]
 
 
-@each_style
-def test_rewrites_stay_short(style: Style) -> None:
-    for seed, text in enumerate(PLAIN_TEXTS):
-        assert len(rewrite(style, text, seed) or "") <= MAX_GROWTH * len(text) + GRACE
+def test_rewrites_stay_short() -> None:
+    for style in STYLES:
+        for seed, text in enumerate(PLAIN_TEXTS):
+            assert len(rewrite(style, text, seed) or "") <= MAX_GROWTH * len(text) + GRACE, style.key
 
 
-@each_style
-def test_templates_leave_no_braces_behind(style: Style, made: dict[str, list[str]]) -> None:
-    if style.key not in ("json", "json_lines", "latex"):
-        assert not [text for text in made[style.key] if "{" in text or "}" in text]
+def test_templates_leave_no_braces_behind(made: dict[str, list[str]]) -> None:
+    braced = {key for key, texts in made.items() for text in texts if "{" in text or "}" in text}
+    assert braced == {"json", "json_lines", "latex"}
 
 
 def test_plain_texts_hardly_ever_show_a_style() -> None:
@@ -92,16 +90,17 @@ def test_rewrites_seldom_show_another_style(made: dict[str, list[str]]) -> None:
         for style in STYLES
         for key, texts in made.items()
         if key != style.key
-        for text in texts
+        for text in texts[:NUM_CROSSED]
         if shows(style, text)
     ]
-    total = sum(map(len, made.values())) * (len(STYLES) - 1)
+    total = NUM_CROSSED * len(STYLES) * (len(STYLES) - 1)
     assert len(pairs) <= MAX_CROSS_MARKS * total, collections.Counter(pairs).most_common(20)
 
 
 def test_seeds_vary_a_rewrite_and_the_same_seed_repeats_it() -> None:
-    spoken = [style for style in STYLES if style.family in ("lexicon", "nature", "trades", "tone")]
-    assert all(len({rewrite(style, PLAIN_TEXTS[0], seed) for seed in range(8)}) > 4 for style in spoken)
+    spoken = [style for style in STYLES if style.recipe.openers]
+    assert len(spoken) > len(STYLES) // 2
+    assert not [style.key for style in spoken if len({rewrite(style, PLAIN_TEXTS[0], seed) for seed in range(8)}) < 4]
     assert [rewrite(style, PLAIN_TEXTS[1], 7) for style in STYLES] == [
         rewrite(style, PLAIN_TEXTS[1], 7) for style in STYLES
     ]
@@ -145,16 +144,19 @@ def test_no_mix_of_words_and_stops_breaks_a_rewrite(parts: list[str], seed: int,
     assert changed is None or (shows(style, changed) and len(changed) <= MAX_GROWTH * len(text) + GRACE)
 
 
-@each_style
-def test_code_and_scraps_are_refused(style: Style) -> None:
-    for text in (
+@pytest.mark.parametrize(
+    "text",
+    [
         "",
         "Yes.",
         "Sure, it is.",
         "```python\nprint(1)\n```\nThis prints the number one for you.",
-        "1 2 3 4 5 6 7 8 9",
-    ):
-        assert rewrite(style, text, 0) is None
+        "Use <b>bold</b> text here, and it will look fine.",
+        "1 2 3 4 5 6 7 8 9 10 11 12",
+    ],
+)
+def test_code_and_scraps_are_refused(text: str) -> None:
+    assert not [style.key for style in STYLES if rewrite(style, text, 0) is not None]
 
 
 def test_lists_refuse_a_single_sentence() -> None:

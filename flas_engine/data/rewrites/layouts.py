@@ -10,10 +10,12 @@ import csv
 import html
 import io
 import json
+import math
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import content_words, raised, split_stop
+from flas_engine.data.rewrites.english import LEANING, content_words
+from flas_engine.data.rewrites.prose import lowered, raised, split_stop
 
 if TYPE_CHECKING:
     import random
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
     Layout = Callable[[list[str], dict[str, str], random.Random], str]
 
 _CLAUSE = re.compile(r"(?:, (?:and|but|so|which|or|while|although) |; |: |, )")
+_PREDICATE = re.compile(
+    r"(?P<who>(?!If |When |Then |While |I )[^,;:]{2,60}?)"
+    r" (?P<verb>is|are|was|were|can|should|must|will|may|could|has|have)"
+    r" (?P<what>[^,;:]+)(?P<rest>(?:, (?:and|but|so|because|which) .*)?)"
+)
 MIN_CLAUSE_WORDS = 3
+MAX_CLAUSE_WORDS = 7
 
 
 def _json_object(sentences: list[str], fields: dict[str, str], rng: random.Random) -> str:
@@ -140,21 +148,49 @@ def _short_sentences(sentences: list[str], _: dict[str, str], __: random.Random)
     return " ".join(raised(clause) + "." for sentence in sentences for clause in _clauses(sentence))
 
 
+def _inverted(sentences: list[str], _: dict[str, str], __: random.Random) -> str:
+    """Say what before whom it is said of, where a plain clause allows it: "Ready, the dough is." for a ready dough."""
+    turned = []
+    for sentence in re.split(r"(?<=[.!?]) ", " ".join(sentences)):
+        body, stop = split_stop(sentence)
+        parts = _PREDICATE.fullmatch(body)
+        if parts:
+            body = f"{raised(parts['what'])}, {lowered(parts['who'] + ' ').rstrip()} {parts['verb']}{parts['rest']}"
+        turned.append(body + stop)
+    return " ".join(turned)
+
+
+def _terse(sentences: list[str], _: dict[str, str], __: random.Random) -> str:
+    """Keep the shortest sentence alone."""
+    return min(sentences, key=lambda sentence: len(sentence.split()))
+
+
 def _staircase(sentences: list[str], _: dict[str, str], rng: random.Random) -> str:
     lines = _broken(sentences, (4, 5), rng)
     return "\n".join("  " * (index % 6) + line for index, line in enumerate(lines))
 
 
-def _clauses(sentence: str, longest: int = 8) -> list[str]:
-    """Return a sentence's clauses without stops; those that stay longer than `longest` words are cut at that length."""
-    body = split_stop(sentence)[0]
+def _clauses(sentence: str) -> list[str]:
+    """Return a sentence's clauses without stops, the longer ones in pieces."""
     found: list[str] = []
-    for clause in _CLAUSE.split(body):
+    for clause in _CLAUSE.split(split_stop(sentence)[0]):
         if found and len(clause.split()) < MIN_CLAUSE_WORDS:
             found[-1] += f", {clause}"
         else:
             found.append(clause)
-    return [" ".join(words[i : i + longest]) for words in map(str.split, found) for i in range(0, len(words), longest)]
+    return [piece for clause in found for piece in _pieces(clause.split())]
+
+
+def _pieces(words: list[str]) -> list[str]:
+    """Return words in pieces of about equal length, none of which ends in a word that leans on the next."""
+    pieces = []
+    while words:
+        length = math.ceil(len(words) / math.ceil(len(words) / MAX_CLAUSE_WORDS))
+        while 2 < length < len(words) and words[length - 1].lower() in LEANING:
+            length -= 1
+        pieces.append(" ".join(words[:length]))
+        words = words[length:]
+    return pieces
 
 
 def _broken(sentences: list[str], lengths: tuple[int, ...], rng: random.Random) -> list[str]:
@@ -194,5 +230,7 @@ LAYOUTS: dict[str, Layout] = {
     "word_column": _word_column,
     "reversed_order": _reversed_order,
     "short_sentences": _short_sentences,
+    "inverted": _inverted,
+    "terse": _terse,
     "staircase": _staircase,
 }

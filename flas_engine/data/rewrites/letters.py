@@ -9,11 +9,12 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import content_words
+from flas_engine.data.rewrites.english import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_CUTE = str.maketrans("rlRL", "wwWW")
 _LEET = str.maketrans("aeiostAEIOST", "431057431057")
 
 
@@ -85,6 +86,10 @@ def _around_words(left: str, right: str, *, every: int = 1) -> Callable[[str], s
     return wrap
 
 
+def _hissing(text: str) -> str:
+    return re.sub(r"([sS])\1?", lambda s: s.group(1) + "sss", text)
+
+
 def _loud_words(text: str) -> str:
     for word in content_words(text)[::2]:
         text = text[: word.start()] + word.group().upper() + text[word.end() :]
@@ -110,6 +115,8 @@ LETTERS: dict[str, Callable[[str], str]] = {
     "stretched": _stretched,
     "without_vowels": _without_vowels,
     "leet": lambda text: text.translate(_LEET),
+    "hissing": _hissing,
+    "cute": lambda text: text.translate(_CUTE),
     "loud_words": _loud_words,
     "bold_words": _around_words("**", "**", every=2),
     "italic_words": _around_words("*", "*", every=2),

@@ -7,76 +7,119 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import article, listed, lowered, plural, raised, split_stop
+from flas_engine.data.rewrites.english import LEANING, article, plural
+from flas_engine.data.rewrites.prose import lowered, raised, split_stop
 
 if TYPE_CHECKING:
     import random
 
-    from flas_engine.data.rewrites.style import Recipe, Words
+    from flas_engine.data.rewrites.style import Phrases, Recipe, Words
 
 INTERJECTION_SHARE = 0.7
 """How often a sentence is added between two, as a share of the recipe's density: sentences weigh more than tails."""
 
-LEANING = listed(
-    """a an the of to in on at by for from with and or but if as is are was were be been it its this that these your my
-    our their his her than into very too so not no more most"""
-)
-"""Words that lean on the next one: nothing is set between the two."""
+CLOSER_SHARE = 0.75
+"""How often a text gets last words."""
+
+
+class Deck:
+    """Phrases drawn one after another in random order; none comes twice before all have come."""
+
+    def __init__(self, phrases: Phrases, rng: random.Random) -> None:
+        self._phrases, self._rng = phrases, rng
+        self._left: list[str] = []
+
+    def draw(self) -> str:
+        """Return the next phrase."""
+        if not self._left:
+            self._left = self._rng.sample(self._phrases, len(self._phrases))
+        return self._left.pop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """A recipe's phrases, ready to be drawn for one text."""
+
+    recipe: Recipe
+    rng: random.Random
+    starts: Deck
+    tails: Deck
+    between: Deck
+    sprinkles: Deck
+
+    def is_time(self, share: float = 1.0) -> bool:
+        """Draw whether a place is taken, by the recipe's density."""
+        return self.rng.random() < share * self.recipe.density
 
 
 def dress(recipe: Recipe, sentences: list[str], rng: random.Random) -> list[str]:
     """Return the sentences with the recipe's words and phrases, what is added beside the sentence it belongs to."""
+    voice = Voice(
+        recipe=recipe,
+        rng=rng,
+        starts=Deck(recipe.starts, rng),
+        tails=Deck(recipe.tails, rng),
+        between=Deck(recipe.between, rng),
+        sprinkles=Deck(recipe.sprinkles, rng),
+    )
     dressed = []
     for index, sentence in enumerate(sentences):
         changed = _substituted(recipe, sentence, rng)
-        changed = _sprinkled(recipe, changed, rng)
-        changed = _tailed(recipe, changed, rng, surely=index == 0)
-        changed = _begun(recipe, changed, rng, is_first=index == 0)
-        if recipe.between and index < len(sentences) - 1 and rng.random() < recipe.density * INTERJECTION_SHARE:
-            changed += " " + rng.choice(recipe.between)
+        opening = _opening(voice, is_first=index == 0)
+        if opening and _goes_on(opening) and _is_common(sentence, changed):
+            changed = changed[:1].lower() + changed[1:]
+        changed = _tailed(voice, _sprinkled(voice, changed), surely=index == 0)
+        changed = f"{opening} {changed}" if opening else changed
+        if recipe.between and index < len(sentences) - 1 and voice.is_time(INTERJECTION_SHARE):
+            changed += " " + voice.between.draw()
         dressed.append(changed)
-    if recipe.closers:
+    if recipe.closers and rng.random() < CLOSER_SHARE:
         dressed[-1] += " " + rng.choice(recipe.closers)
     return dressed
 
 
-def _begun(recipe: Recipe, sentence: str, rng: random.Random, *, is_first: bool) -> str:
-    if is_first and recipe.openers:
-        return joined(rng.choice(recipe.openers), sentence)
-    if recipe.starts and (is_first or rng.random() < recipe.density):
-        return joined(rng.choice(recipe.starts), sentence)
-    return sentence
+def _opening(voice: Voice, *, is_first: bool) -> str:
+    if is_first and voice.recipe.openers:
+        return voice.rng.choice(voice.recipe.openers)
+    if voice.recipe.starts and (is_first or voice.is_time()):
+        return voice.starts.draw()
+    return ""
 
 
-def joined(phrase: str, sentence: str) -> str:
-    """Return a phrase and the sentence after it, which goes on in small letters unless the phrase ends in a stop."""
-    goes_on = phrase[-1].isalnum() or phrase[-1] in ",—"
-    return f"{phrase} {lowered(sentence) if goes_on else sentence}"
+def _goes_on(opening: str) -> bool:
+    return opening[-1].isalnum() or opening[-1] in ",—"
 
 
-def _tailed(recipe: Recipe, sentence: str, rng: random.Random, *, surely: bool) -> str:
+def _is_common(sentence: str, changed: str) -> bool:
+    """Return whether a sentence's first word is no name: it is known as common, or replaced by a common one."""
+    return lowered(sentence) != sentence or changed.split()[:1] != sentence.split()[:1]
+
+
+def _tailed(voice: Voice, sentence: str, *, surely: bool) -> str:
     body, stop = split_stop(sentence)
-    if recipe.tails and (surely or rng.random() < recipe.density):
-        body += rng.choice(recipe.tails)
-    if recipe.ends:
-        stop = rng.choice(recipe.ends)
+    asks = "?" in stop and not voice.recipe.ends
+    if voice.recipe.tails and (surely or (voice.is_time() and not asks)):
+        body += voice.tails.draw()
+    if voice.recipe.ends:
+        stop = voice.rng.choice(voice.recipe.ends)
     return body + stop
 
 
-def _sprinkled(recipe: Recipe, sentence: str, rng: random.Random) -> str:
+def _sprinkled(voice: Voice, sentence: str) -> str:
     """Return a sentence with sprinkles after some words, the first near its beginning, none after its last word."""
-    if not recipe.sprinkles:
+    if not voice.recipe.sprinkles:
         return sentence
     words = sentence.split(" ")
-    place = rng.randint(1, 3)
+    place = voice.rng.randint(1, 3)
     while place < len(words) - 1:
         if words[place].lower() in LEANING:
             place += 1
             continue
-        words[place] = words[place].rstrip(",") + rng.choice(recipe.sprinkles)
-        place += max(2, recipe.sprinkle_every + rng.randint(-1, 1))
+        words[place] = words[place].rstrip(",") + voice.sprinkles.draw()
+        place += max(2, voice.recipe.sprinkle_every + voice.rng.randint(-1, 1))
     return " ".join(words)
 
 
@@ -87,11 +130,11 @@ def _substituted(recipe: Recipe, sentence: str, rng: random.Random) -> str:
 
     def replacement(match: re.Match[str]) -> str:
         new = _same_case(match["word"], rng.choice(table[match["word"].lower()]), sentence)
-        if match["article"] is None:
+        if not new or match["article"] is None:
             return new
         return _same_case(match["article"], article(new), sentence) + match["space"] + new
 
-    changed = pattern.sub(replacement, sentence)
+    changed = " ".join(pattern.sub(replacement, sentence).split())
     return raised(changed) if sentence[:1].isupper() else changed
 
 
@@ -104,7 +147,7 @@ def _table(words: Words, nouns: Words) -> tuple[re.Pattern[str], dict[str, tuple
         table.setdefault(plural(noun).lower(), tuple(plural(one) for one in new))
     alternation = "|".join(re.escape(word) for word in sorted(table, key=len, reverse=True))
     return re.compile(
-        rf"\b(?:(?P<article>an?)(?P<space> ))?(?P<word>{alternation})\b(?!['\u2019]\w)", re.IGNORECASE
+        rf"(?<![-\w])(?:(?P<article>an?)(?P<space> ))?(?P<word>{alternation})(?![-\w])(?!['\u2019]\w)", re.IGNORECASE
     ), table
 
 

@@ -3,7 +3,7 @@
 For a line: {s} the sentence, {low} the same going on in small letters, {body} without its stop, {on} that going on
 after the first line, {last} and {Last} its last word, {n} {left} {roman} {letter} {count} {ordinal} its number in
 several spellings, {time} a clock that goes on from line to line. Everywhere: {topic}, {Topic} and {TOPIC} what the text
-is about, {title} its first words, {date}, {name}, {number}, {year} and {code}, drawn once for a text.
+is about, {title} its first words, {date}, {name} and {signer}, {number}, {year} and {code}, drawn once for a text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import lowered, split_stop, topic
+from flas_engine.data.rewrites.english import topic
+from flas_engine.data.rewrites.prose import lowered, split_stop
 
 if TYPE_CHECKING:
     import random
@@ -36,13 +37,15 @@ _MINUTES_A_DAY = 24 * 60
 def general_fields(text: str, rng: random.Random) -> dict[str, str]:
     """Return the fields that hold for a whole text."""
     about = topic(text)
+    name, signer = rng.sample(_NAMES, 2)
     return {
         "topic": about,
         "Topic": about.capitalize(),
         "TOPIC": about.upper(),
         "title": title(text),
         "date": f"{rng.choice(_MONTHS)} {rng.randint(1, 28)}",
-        "name": rng.choice(_NAMES),
+        "name": name,
+        "signer": signer,
         "number": str(rng.randint(2, 99)),
         "year": str(rng.randint(1890, 2020)),
         "code": f"{rng.randint(100, 999)}",
