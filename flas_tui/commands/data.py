@@ -18,6 +18,74 @@ data_app = typer.Typer(
 )
 
 
+def _complete_published(incomplete: str) -> list[str]:
+    from flas_engine.data.published import PUBLICATIONS
+
+    return [name for name in PUBLICATIONS if name.startswith(incomplete.lower())]
+
+
+@data_app.command("download")
+def download(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="axbench, axbench-16k or alpaca-eval.", autocompletion=_complete_published),
+    ],
+    part: Annotated[
+        str | None, typer.Option(metavar="PART", help="Of a set in several parts: the one to fetch.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again what is there.")] = False,
+) -> None:
+    """Fetch a published data set into the cache, checked; prints where its files are.
+
+    AxBench's small sets and judge templates come from its GitHub repository, the others from the Hugging Face Hub.
+    """
+    from flas_engine.data.published import download_published
+    from flas_tui.download_bar import DownloadBar
+
+    with DownloadBar() as bar:
+        paths = download_published(name, part=part, force=force, progress=bar)
+    data_stream(is_json=False).writelines(f"{path}\n" for path in paths)
+
+
+@data_app.command("inspect")
+def inspect(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Files of rows, folders of AxBench's form, or names of downloaded data sets."
+        ),
+    ],
+    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Rows to show, drawn by seed.")] = 3,
+    seed: opt.Seed = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Count lengths in this model's tokens. Default: in characters.",
+            autocompletion=opt.complete_models,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say what is in rows: counts, lengths, samples, and the rows that do not fit, by reason."""
+    from dataclasses import asdict
+
+    from flas_engine.data.inspection import inspect_rows
+    from flas_tui.commands.data_inspect import read_sources, token_counter
+    from flas_tui.commands.data_report import inspect_lines
+
+    row_set = read_sources(sources)
+    counter = None if model is None else token_counter(model)
+    found = inspect_rows(row_set, num_samples=samples, seed=seed, count_tokens=counter)
+    stream = data_stream(is_json=as_json)
+    if as_json:
+        stream.write(json.dumps({"sources": [asdict(source) for source in row_set.sources], **asdict(found)}) + "\n")
+    else:
+        stream.write(inspect_lines(found, row_set.sources))
+
+
 @data_app.command("make")
 def make(
     out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="The file of rows to write.")],

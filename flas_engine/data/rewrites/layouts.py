@@ -14,7 +14,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import LEANING, content_words, raised, split_stop
+from flas_engine.data.rewrites.english import LEANING, content_words
+from flas_engine.data.rewrites.prose import lowered, raised, split_stop
 
 if TYPE_CHECKING:
     import random
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     Layout = Callable[[list[str], dict[str, str], random.Random], str]
 
 _CLAUSE = re.compile(r"(?:, (?:and|but|so|which|or|while|although) |; |: |, )")
+_PREDICATE = re.compile(
+    r"(?P<who>(?!If |When |Then |While |I )[^,;:]{2,60}?)"
+    r" (?P<verb>is|are|was|were|can|should|must|will|may|could|has|have)"
+    r" (?P<what>[^,;:]+)(?P<rest>(?:, (?:and|but|so|because|which) .*)?)"
+)
 MIN_CLAUSE_WORDS = 3
 MAX_CLAUSE_WORDS = 7
 
@@ -142,6 +148,23 @@ def _short_sentences(sentences: list[str], _: dict[str, str], __: random.Random)
     return " ".join(raised(clause) + "." for sentence in sentences for clause in _clauses(sentence))
 
 
+def _inverted(sentences: list[str], _: dict[str, str], __: random.Random) -> str:
+    """Say what before whom it is said of, where a plain clause allows it: "Ready, the dough is." for a ready dough."""
+    turned = []
+    for sentence in re.split(r"(?<=[.!?]) ", " ".join(sentences)):
+        body, stop = split_stop(sentence)
+        parts = _PREDICATE.fullmatch(body)
+        if parts:
+            body = f"{raised(parts['what'])}, {lowered(parts['who'] + ' ').rstrip()} {parts['verb']}{parts['rest']}"
+        turned.append(body + stop)
+    return " ".join(turned)
+
+
+def _terse(sentences: list[str], _: dict[str, str], __: random.Random) -> str:
+    """Keep the shortest sentence alone."""
+    return min(sentences, key=lambda sentence: len(sentence.split()))
+
+
 def _staircase(sentences: list[str], _: dict[str, str], rng: random.Random) -> str:
     lines = _broken(sentences, (4, 5), rng)
     return "\n".join("  " * (index % 6) + line for index, line in enumerate(lines))
@@ -207,5 +230,7 @@ LAYOUTS: dict[str, Layout] = {
     "word_column": _word_column,
     "reversed_order": _reversed_order,
     "short_sentences": _short_sentences,
+    "inverted": _inverted,
+    "terse": _terse,
     "staircase": _staircase,
 }

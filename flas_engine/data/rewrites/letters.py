@@ -9,11 +9,12 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import content_words
+from flas_engine.data.rewrites.english import content_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_CUTE = str.maketrans("rlRL", "wwWW")
 _LEET = str.maketrans("aeiostAEIOST", "431057431057")
 
 
@@ -115,6 +116,7 @@ LETTERS: dict[str, Callable[[str], str]] = {
     "without_vowels": _without_vowels,
     "leet": lambda text: text.translate(_LEET),
     "hissing": _hissing,
+    "cute": lambda text: text.translate(_CUTE),
     "loud_words": _loud_words,
     "bold_words": _around_words("**", "**", every=2),
     "italic_words": _around_words("*", "*", every=2),

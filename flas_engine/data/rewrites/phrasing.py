@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import LEANING, article, lowered, plural, raised, split_stop
+from flas_engine.data.rewrites.english import LEANING, article, plural
+from flas_engine.data.rewrites.prose import lowered, raised, split_stop
 
 if TYPE_CHECKING:
     import random
@@ -99,7 +100,8 @@ def _is_common(sentence: str, changed: str) -> bool:
 
 def _tailed(voice: Voice, sentence: str, *, surely: bool) -> str:
     body, stop = split_stop(sentence)
-    if voice.recipe.tails and (surely or voice.is_time()):
+    asks = "?" in stop and not voice.recipe.ends
+    if voice.recipe.tails and (surely or (voice.is_time() and not asks)):
         body += voice.tails.draw()
     if voice.recipe.ends:
         stop = voice.rng.choice(voice.recipe.ends)
@@ -145,7 +147,7 @@ def _table(words: Words, nouns: Words) -> tuple[re.Pattern[str], dict[str, tuple
         table.setdefault(plural(noun).lower(), tuple(plural(one) for one in new))
     alternation = "|".join(re.escape(word) for word in sorted(table, key=len, reverse=True))
     return re.compile(
-        rf"\b(?:(?P<article>an?)(?P<space> ))?(?P<word>{alternation})\b(?!['\u2019]\w)", re.IGNORECASE
+        rf"(?<![-\w])(?:(?P<article>an?)(?P<space> ))?(?P<word>{alternation})(?![-\w])(?!['\u2019]\w)", re.IGNORECASE
     ), table
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flas_engine.data.rewrites.prose import lowered, split_stop, topic
+from flas_engine.data.rewrites.english import topic
+from flas_engine.data.rewrites.prose import lowered, split_stop
 
 if TYPE_CHECKING:
     import random
