@@ -17,7 +17,9 @@ import psutil
 from flas_engine.errors import TrainingError
 from flas_engine.machine import DTYPES
 from flas_engine.training import metrics
+from flas_engine.training.card import write_card
 from flas_engine.training.folder import begin, sweep, update_name
+from flas_engine.training.mirrors import installed_mirrors
 from flas_engine.training.samples import FLOW_TIME, draw_prompts, write_samples
 from flas_engine.training.state import (
     Progress,
@@ -92,6 +94,8 @@ class Loop:
             self._progress = replace(self._progress, end_reason="" if reason == "interrupted" else reason)
             self._save()
             self._tell(self._end(reason, message))
+            if reason != "interrupted" and self._accelerator.is_main_process:
+                write_card(self._folder.path)
         return reason
 
     def _resume(self) -> int | None:
@@ -108,7 +112,9 @@ class Loop:
             begin(folder, self._recipe, prepared.split, prepared.sources, prepared.left_out)
         sweep(folder, self._progress.update)
         has_state = self._progress.update > 0
-        self._writer = metrics.MetricsWriter(folder.metrics, resume_from=self._progress.update if has_state else None)
+        resume_from = self._progress.update if has_state else None
+        mirrors = installed_mirrors(folder.path, resume_from=resume_from)
+        self._writer = metrics.MetricsWriter(folder.metrics, resume_from=resume_from, mirrors=mirrors)
 
     def _train(self) -> EndReason:
         while self._progress.update < self._prepared.plan.num_updates:

@@ -135,6 +135,10 @@ def test_rows_of_an_evaluation_may_be_any(engine: Engine) -> None:
     assert all(cell.shuffled is not None for cell in cells)  # under the concept of the other cell
 
 
+def test_a_run_ends_with_a_card(run: Path) -> None:
+    assert (run / "flow" / "README.md").read_text().startswith("---\n")
+
+
 def test_the_card_says_what_the_run_was(run: Path, engine: Engine) -> None:
     rows, sources = held_out_rows(run)
     write_evaluation(run / "flow", evaluate(engine, rows, sources, SETTINGS))
