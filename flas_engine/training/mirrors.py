@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.training.metrics import Mirror, Update, Validation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from flas_engine.training.metrics import Metric
@@ -61,10 +65,9 @@ class TrackioMirror:
 
     def __init__(self, run: Path, *, resume_from: int | None = None) -> None:
         """Begin, or go on in the run of that name."""
-        import trackio
-
-        self._trackio: Any = trackio
-        trackio.init(project="flas-tui", name=run.name, resume="never" if resume_from is None else "allow")
+        self._trackio: Any = import_module("trackio")
+        with redirect_stdout(sys.stderr):  # it prints, and standard output is for data
+            self._trackio.init(project="flas-tui", name=run.name, resume="never" if resume_from is None else "allow")
 
     def write(self, metric: Metric) -> None:
         """Take one metric."""
@@ -73,10 +76,11 @@ class TrackioMirror:
 
     def close(self) -> None:
         """Take no more."""
-        self._trackio.finish()
+        with redirect_stdout(sys.stderr):
+            self._trackio.finish()
 
 
 def installed_mirrors(run: Path, *, resume_from: int | None = None) -> list[Mirror]:
     """Return a mirror for each of the two that is installed."""
-    kinds = {"tensorboard": TensorBoardMirror, "trackio": TrackioMirror}
+    kinds: dict[str, Callable[..., Mirror]] = {"tensorboard": TensorBoardMirror, "trackio": TrackioMirror}
     return [kind(run, resume_from=resume_from) for package, kind in kinds.items() if find_spec(package) is not None]

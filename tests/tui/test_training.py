@@ -265,7 +265,7 @@ def test_numbers_on_an_axis_are_short() -> None:
 def test_in_tmux_a_process_that_trains_is_watched_to_its_end(tmp_path: Path) -> None:
     paths = f"PYTHONPATH={ROOT}:{ROOT / 'tests'}"
     with in_tmux(tmp_path, columns=120, rows=40) as tmux:
-        training = f"tests/training_run.py {tmp_path}/run --updates 120 --every 20 --seconds-per-update 0.1"
+        training = f"tests/training_run.py {tmp_path}/run --updates 60 --every 20 --seconds-per-update 0.1"
         tmux.type(f"{paths} $PYTHON {training} & ", "Enter")
         wait_until((tmp_path / "run" / LOCK_FILE).exists, "the training run")
         tmux.type("clear", "Enter", f"{paths} $PYTHON -m flas_tui train monitor {tmp_path}/run", "Enter")
@@ -273,7 +273,7 @@ def test_in_tmux_a_process_that_trains_is_watched_to_its_end(tmp_path: Path) -> 
         tmux.wait_for("talk like a pirate")
         tmux.run("resize-window", "-x", "80", "-y", "24")
         tmux.wait_for("✓ finished")
-        assert "120 of 120" in tmux.screen()
+        assert "60 of 60" in tmux.screen()
         tmux.type("Escape")
         wait_until(lambda: tmux.modes() == (False, False), "the shell")
         tmux.type("clear", "Enter", "echo code $?", "Enter")
