@@ -34,7 +34,7 @@ from flas_engine.steering import Steering
 from flas_engine.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
@@ -141,21 +141,41 @@ class Engine:
 
         Nothing is appended to the text; raises `RequestError` when it does not fit the context.
         """
-        prompt, answer = self.render(lane), tokenize_plainly(text, self.tokenizer)
+        answer = tokenize_plainly(text, self.tokenizer)
         if not answer:
             raise RequestError("the text to score is empty; give at least one word")
-        ids = prompt + answer
-        self._check_room(ids, new_tokens=0)
-        request = Request(lanes=(lane,), solver=solver, num_steps=num_steps)
-        logprobs: list[float] = []
-        for _, piece, h_1LD in self._make_batch(request, [ids[:-1]]).read():
-            first = max(len(prompt) - 1, piece.start)
-            if first >= piece.stop:
-                continue
-            logits_LV = to_logits(self.base, h_1LD[0, first - piece.start :])
-            targets = torch.tensor(ids[first + 1 : piece.stop + 1], device=self.base.device)[:, None]
-            logprobs += (logits_LV.gather(-1, targets)[:, 0] - logits_LV.logsumexp(-1)).tolist()
+        (logprobs,) = self.score_ids((lane,), (answer,), solver=solver, num_steps=num_steps)
         return Score(token_ids=tuple(answer), logprobs=tuple(logprobs))
+
+    @torch.inference_mode()
+    def score_ids(
+        self,
+        lanes: Sequence[Lane],
+        answers: Sequence[Sequence[int]],
+        *,
+        solver: str = "euler",
+        num_steps: int | None = None,
+    ) -> list[list[float]]:
+        """Give the log-probability of every id of each lane's answer, all teacher-forced together.
+
+        Lanes of one text share what lies below the flow's layer. Raises `RequestError` when one does not fit.
+        """
+        prompts = [self.render(lane) for lane in lanes]
+        texts = [[*prompt, *answer] for prompt, answer in zip(prompts, answers, strict=True)]
+        for ids in texts:
+            self._check_room(ids, new_tokens=0)
+        request = Request(lanes=tuple(lanes), solver=solver, num_steps=num_steps)
+        logprobs: list[list[float]] = [[] for _ in lanes]
+        for of_lanes, piece, h_BLD in self._make_batch(request, [ids[:-1] for ids in texts]).read():
+            for row, lane in enumerate(of_lanes):
+                first = max(len(prompts[lane]) - 1, piece.start)
+                stop = min(len(texts[lane]) - 1, piece.stop)
+                if first >= stop:
+                    continue
+                logits_LV = to_logits(self.base, h_BLD[row, first - piece.start : stop - piece.start])
+                targets = torch.tensor(texts[lane][first + 1 : stop + 1], device=self.base.device)[:, None]
+                logprobs[lane] += (logits_LV.gather(-1, targets)[:, 0] - logits_LV.logsumexp(-1)).tolist()
+        return logprobs
 
     def _prepare(self, request: Request) -> Job:
         prompts = [self.render(lane) for lane in request.lanes]

@@ -27,5 +27,13 @@ class DownloadError(FlasError):
     """Files that could not be had: no network, no licence, no token, no such repository, no room."""
 
 
+class DataError(FlasError):
+    """Training data that is missing, empty or not of a known form, or that could not be made."""
+
+
 class Cancelled(FlasError):
     """The user asked for a load or a download to stop."""
+
+
+class TrainingError(FlasError):
+    """A training run that cannot begin, go on or be written: its recipe, its folder, its losses."""

@@ -200,18 +200,20 @@ def attend(
     `scaled_dot_product_attention` has no place for the cap.
     """
     B, N, L, H = q_BNLH.shape
-    if softcap is None and L > 1:
+    # torch's own kernel takes five times as long on the way back there as the products that it is made of.
+    is_trained = q_BNLH.requires_grad and q_BNLH.device.type == "cpu" and q_BNLH.dtype == torch.bfloat16
+    if softcap is None and L > 1 and not is_trained:
         out = F.scaled_dot_product_attention(q_BNLH, k_BKSH, v_BKSH, attn_mask=bias, scale=scale, enable_gqa=True)
         return out.transpose(1, 2).reshape(B, L, N * H)
     K = k_BKSH.shape[1]
     # Queries of a group share keys: as further rows of one product they cost next to nothing.
     q_BKMH = q_BNLH.reshape(B, K, N // K * L, H)
     bias = bias if bias.shape[2] == 1 else bias.repeat(1, 1, N // K, 1)
-    if softcap is None:
+    if softcap is None and not is_trained:
         out = F.scaled_dot_product_attention(q_BKMH, k_BKSH, v_BKSH, attn_mask=bias, scale=scale)
     else:
         logits = torch.matmul(q_BKMH, k_BKSH.transpose(2, 3)) * scale
-        logits = torch.tanh(logits / softcap) * softcap
+        logits = logits if softcap is None else torch.tanh(logits / softcap) * softcap
         out = torch.matmul(torch.softmax((logits + bias).float(), dim=-1).to(v_BKSH.dtype), v_BKSH)
     return out.reshape(B, N, L, H).transpose(1, 2).reshape(B, L, N * H)
 

@@ -11,43 +11,30 @@ import gc
 import logging
 import os
 import sys
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
-
-from textual.app import App, SystemCommand
+from typing import TYPE_CHECKING, NoReturn
 
 from flas_engine.errors import FlasError
 from flas_engine.info import LoadSpec
 from flas_engine.progress import Progress
 from flas_engine.request import Limits
 from flas_engine.worker import Worker
-from flas_tui.bindings import app_bindings
+from flas_tui.frame import FramedApp
 from flas_tui.garbage import paused_collection
 from flas_tui.history import History, default_history_path
-from flas_tui.keymap import ACTIONS
 from flas_tui.options import AppOptions
 from flas_tui.recording import to_setup
 from flas_tui.screens.compare import CompareScreen
 from flas_tui.session import Setup
 from flas_tui.settings import Settings, load_settings
-from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal, repaint_on_resume
-from flas_tui.themes import ANSI, THEME_DEFAULTS, THEMES, usual_theme
+from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal
 from flas_tui.workbench import Workbench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from textual.binding import BindingType
-    from textual.screen import Screen
-
     from flas_engine.info import EngineProtocol, LoadFunction
     from flas_engine.progress import ReportProgress
 
 FIRST_CONCEPT, FIRST_PROMPT, FIRST_FLOW_TIME = "talk like a pirate", "Tell me about your day.", 1.5
 """What a newcomer finds in the inputs: Enter alone shows steering at work."""
-NOT_IN_PALETTE = {"next", "interrupt", "palette", "leave"}
-"""Keys that say nothing as commands."""
-ACTION_IDS = {action.id for action in ACTIONS}
 PAINT_SECONDS = 0.1
 """How long the first paint may take before the engine's imports compete with it."""
 END_SECONDS = 0.2
@@ -63,12 +50,8 @@ def load_engine(spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol:
     return load(spec, progress=progress)
 
 
-class FlasApp(App[None]):
+class FlasApp(FramedApp):
     """The application around the compare screen."""
-
-    TITLE = "flas"
-    CSS_PATH = "themes/flas.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = app_bindings()
 
     def __init__(
         self,
@@ -79,33 +62,19 @@ class FlasApp(App[None]):
         settings: Settings | None = None,
         notices: tuple[str, ...] = (),
     ) -> None:
-        first_theme = usual_theme(os.environ)
-        # With NO_COLOR, Textual chooses the filter that takes colour out by this, before it knows the theme.
-        super().__init__(ansi_color=True if first_theme == ANSI.name else None)
-        self.workbench = Workbench(Worker(load), history)
         self._options = options or AppOptions()
-        self._settings = settings or Settings()
+        settings = settings or Settings()
+        super().__init__(settings, is_lite=self._options.lite or bool(settings.lite))
+        self.workbench = Workbench(Worker(load), history)
         self._notices = notices
-        self.is_lite = self._options.lite or bool(self._settings.lite)
-        if self.is_lite:
-            self.animation_level = "none"
-        for theme in THEMES:
-            self.register_theme(theme)
-        self._notices += tuple(self._use_theme(first_theme))
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Name the colours that our style sheet uses and other themes do not have."""
-        return THEME_DEFAULTS
 
     def on_mount(self) -> None:
         """Paint first, load afterwards: importing torch holds up whatever runs beside it."""
-        repaint_on_resume(self)
-        self.set_keymap({name: keys for name, keys in self._settings.keys.items() if name in ACTION_IDS})
         self.set_timer(PAINT_SECONDS, self._load)
 
     def get_default_screen(self) -> CompareScreen:
         """Begin with the compare screen: one that is pushed over an empty one would be painted later."""
-        return self._compare_screen([*self._notices, *self._unknown_keys()])
+        return self._compare_screen([*self._notices, *self.complaints])
 
     def _load(self) -> None:
         gc.freeze()  # what the start has made stays; no collection needs to look at it again
@@ -113,7 +82,7 @@ class FlasApp(App[None]):
         options = self._options
         self.workbench.start(
             LoadSpec(
-                model=options.model or self._settings.model,
+                model=options.model or self.settings.model,
                 base=options.base,
                 flow=options.flow,
                 device=options.device,
@@ -122,27 +91,14 @@ class FlasApp(App[None]):
             )
         )
 
-    def _use_theme(self, usual: str) -> list[str]:
-        """Take the theme of the settings, or the usual one; returns what there is to complain about."""
-        wanted = self._settings.theme
-        is_known = wanted is not None and wanted in self.available_themes
-        self.theme = wanted if wanted is not None and is_known and not self.no_color else usual
-        if wanted is None or is_known:
-            return []
-        return [f"there is no theme {wanted!r}; there are {', '.join(sorted(self.available_themes))}"]
-
-    def _unknown_keys(self) -> list[str]:
-        unknown = sorted(self._settings.keys.keys() - ACTION_IDS)
-        return [f"the settings give keys to {name!r}; there are {', '.join(sorted(ACTION_IDS))}" for name in unknown]
-
     def _compare_screen(self, notices: list[str]) -> CompareScreen:
         return CompareScreen(
             self.workbench,
             self._first_setup(),
-            slider_range=self._settings.flow_time_range,
-            reruns_on_move=self._settings.rerun_on_move,
-            keeps_seed=self._settings.keep_seed,
-            marks_difference=self._settings.mark_difference,
+            slider_range=self.settings.flow_time_range,
+            reruns_on_move=self.settings.rerun_on_move,
+            keeps_seed=self.settings.keep_seed,
+            marks_difference=self.settings.mark_difference,
             is_lite=self.is_lite,
             notices=notices,
         )
@@ -156,7 +112,7 @@ class FlasApp(App[None]):
             concept=last.concept if options.concept is None else options.concept,
             flow_time=last.flow_time if options.flow_time is None else options.flow_time,
             seed=last.seed if options.seed is None else options.seed,
-            limits=Limits(max_new_tokens=self._settings.max_new_tokens),
+            limits=Limits(max_new_tokens=self.settings.max_new_tokens),
         )
 
     def _last_setup(self) -> Setup:
@@ -165,28 +121,6 @@ class FlasApp(App[None]):
                 for record in self.workbench.history.runs(1):
                     return to_setup(record.request)
         return Setup(prompt=FIRST_PROMPT, concept=FIRST_CONCEPT, flow_time=FIRST_FLOW_TIME)
-
-    def action_help(self) -> None:
-        """Show the help, for what has the focus first; or put it away."""
-        from flas_tui.screens.help import HelpScreen
-
-        if not isinstance(self.screen, CompareScreen):
-            return
-        changed = {name: keys for name, keys in self._settings.keys.items() if keys}
-        self.push_screen(HelpScreen(self.screen.focused_keys, changed))
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """List every action, then the themes."""
-        seen: set[str] = set()
-        for action in ACTIONS:
-            if action.action not in seen and action.id not in NOT_IN_PALETTE:
-                seen.add(action.action)
-                yield SystemCommand(f"{action.title}  ({action.label})", action.help, partial(self._run, action.action))
-        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Screenshot", "Save the screen as an SVG picture", lambda: screen.app.action_screenshot())
-
-    async def _run(self, action: str) -> None:
-        await self.run_action(action, self.screen)
 
 
 def run_app(options: AppOptions) -> int:

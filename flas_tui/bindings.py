@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 
-from flas_tui.keymap import ACTIONS
+from flas_tui.keymap import ACTIONS, TRAINING_ACTIONS
 
 if TYPE_CHECKING:
     from textual.binding import BindingType
@@ -22,6 +22,11 @@ def app_bindings() -> list[BindingType]:
 def screen_bindings() -> list[BindingType]:
     """Return the bindings of the compare screen alone."""
     return [_binding(action) for action in ACTIONS if not action.action.startswith("app.")]
+
+
+def training_bindings() -> list[BindingType]:
+    """Return the bindings of the training monitor alone."""
+    return [_binding(action) for action in TRAINING_ACTIONS if not action.action.startswith("app.")]
 
 
 def _binding(action: Action) -> Binding:

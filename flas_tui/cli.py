@@ -12,10 +12,15 @@ import typer
 from flas_tui.commands import options as opt
 from flas_tui.commands.bench import bench
 from flas_tui.commands.chat import chat
+from flas_tui.commands.data import data_app
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
+from flas_tui.commands.train import train_app
+from flas_tui.commands.train_evaluate import evaluate
+from flas_tui.commands.train_monitor import monitor
+from flas_tui.commands.train_publish import card, publish
 from flas_tui.console import reported_errors
 
 app = typer.Typer(
@@ -29,8 +34,14 @@ app.command()(generate)
 app.command()(chat)
 app.command()(download)
 app.add_typer(models_app)
+app.add_typer(data_app)
+app.add_typer(train_app)
 app.command()(doctor)
 app.command()(bench)
+train_app.command()(monitor)
+train_app.command()(evaluate)
+train_app.command()(card)
+train_app.command()(publish)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

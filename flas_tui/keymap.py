@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One thing that the user can do on the compare screen."""
+    """One thing that the user can do on a screen."""
 
     id: str
     """What the settings call it."""
@@ -108,6 +108,7 @@ _KEEP: tuple[Action, ...] = (
 
 _APP: tuple[Action, ...] = (
     _action("App", "models", "m", "m", "Models", "Choose, download and load a model."),
+    _action("App", "training", "w", "w", "Watch a training run", "Its curves and samples, live or finished."),
     _action("App", "help", "question_mark", "?", "Help", "This page.", "app.help"),
     _action("App", "help-anywhere", "f1", "F1", "Help", "This page, from inputs too.", "app.help", is_priority=True),
     _action(
@@ -133,12 +134,28 @@ _APP: tuple[Action, ...] = (
     _action("App", "quit", "ctrl+q", "^q", "Quit", "What is written is kept.", "app.quit", is_priority=True),
 )
 
+_TRAINING: tuple[Action, ...] = (
+    _action("Training", "next-chart", "c", "c", "Next chart", "Go to it; on small screens it takes a place.", "go(1)"),
+    _action("Training", "previous-chart", "C", "C", "Chart before", "Around to the last.", "go(-1)"),
+    _action("Training", "zoom-chart", "z", "z", "Zoom", "The focused chart alone, or all of them.", "zoom_chart"),
+    _action("Training", "next-sample", "n", "n", "Next sample", "Of the texts that were written last.", "turn(1)"),
+    _action("Training", "previous-sample", "N", "N", "Sample before", "Around to the last.", "turn(-1)"),
+    _action("Training", "open-run", "o", "o", "Another run", "Type the folder of a training run.", "open_run"),
+    _action("Training", "close-monitor", "escape", "Esc", "Close", "Training goes on.", "close_monitor"),
+)
+
+_EVERYWHERE = tuple(action for action in _APP if action.action.startswith("app."))
+
 ACTIONS: tuple[Action, ...] = (*_RUN, *_FLOW_TIME, *_MOVE, *_VIEW, *_KEEP, *_APP)
+"""Of the compare screen."""
+TRAINING_ACTIONS: tuple[Action, ...] = (*_TRAINING, *_EVERYWHERE)
+"""Of the training monitor."""
+ACTION_IDS = {action.id for action in (*ACTIONS, *TRAINING_ACTIONS)}
 
 
-def group_actions() -> dict[str, list[Action]]:
-    """Return the table by group, in its order."""
+def group_actions(actions: tuple[Action, ...]) -> dict[str, list[Action]]:
+    """Return a screen's table by group, in its order."""
     groups: dict[str, list[Action]] = {}
-    for action in ACTIONS:
+    for action in actions:
         groups.setdefault(action.group, []).append(action)
     return groups

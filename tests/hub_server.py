@@ -1,7 +1,8 @@
-"""A Hugging Face Hub on loopback: as much of its protocol as a download needs, and the ways in which it goes wrong."""
+"""A Hugging Face Hub on loopback: what downloads and uploads need of its protocol, and the ways it goes wrong."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 GOOD_TOKEN = "hf_GoodTokenOfTheTests1234"
 OUTSIDER_TOKEN = "hf_TokenWithoutAccess12345"
+_UPLOAD = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<step>preupload|commit)/main")
 _API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/revision/(?P<revision>[^?]+)")
 _RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 _BLOCK = 1 << 16
@@ -22,10 +24,11 @@ _BLOCK = 1 << 16
 
 @dataclass
 class Repo:
-    """A repository: its files, and whether its licence has to be accepted."""
+    """A repository: its files, whether its licence has to be accepted, and whether it is open."""
 
     files: dict[str, bytes]
     is_gated: bool = False
+    is_private: bool = False
 
     @property
     def commit(self) -> str:
@@ -135,6 +138,43 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._send(self._answer())
 
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ") or None
+        self.hub.seen.append(Seen(method="POST", path=self.path, range=None, token=token))
+        self._send(self._upload(self.path.partition("?")[0], body, token))
+
+    def _upload(self, path: str, body: bytes, token: str | None) -> _Answer:
+        """Answer what an upload asks: make a repository, say how files come, take a commit with files in base64."""
+        if self.hub.faults.status is not None:
+            return _error(self.hub.faults.status, None, "")
+        if path == "/api/validate-yaml":
+            return _json({"errors": [], "warnings": []})
+        if token not in {GOOD_TOKEN, OUTSIDER_TOKEN}:
+            return _error(401, None, "Invalid credentials in Authorization header")
+        if token == OUTSIDER_TOKEN:
+            return _error(403, None, "You have no rights to create a model under this namespace")
+        if path == "/api/repos/create":
+            wanted = json.loads(body)
+            name = f"{wanted['organization']}/{wanted['name']}" if wanted.get("organization") else wanted["name"]
+            is_new = name not in self.hub.repos
+            if is_new:
+                self.hub.repos[name] = Repo(
+                    {}, is_private=bool(wanted.get("private")) or wanted.get("visibility") == "private"
+                )
+            return _json({"url": f"{self.hub.url}/{name}"}, status=200 if is_new else 409)
+        match = _UPLOAD.fullmatch(path)
+        if match is None or match["repo"] not in self.hub.repos:
+            return _error(404, "RepoNotFound", "Repository not found")
+        repo = self.hub.repos[match["repo"]]
+        if match["step"] == "preupload":
+            names = [file["path"] for file in json.loads(body)["files"]]
+            return _json({"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]})
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                repo.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        return _json({"commitUrl": f"{self.hub.url}/{match['repo']}/commit/{repo.commit}", "commitOid": repo.commit})
+
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the tests read stderr."""
 
@@ -217,6 +257,10 @@ def _listing(name: str, repo: Repo) -> _Answer:
         siblings.append(entry)
     content = {"id": name, "modelId": name, "sha": repo.commit, "siblings": siblings, "tags": [], "private": False}
     return _Answer(status=200, headers={"Content-Type": "application/json"}, body=json.dumps(content).encode())
+
+
+def _json(content: dict[str, object], status: int = 200) -> _Answer:
+    return _Answer(status=status, headers={"Content-Type": "application/json"}, body=json.dumps(content).encode())
 
 
 def _error(status: int, code: str | None, message: str, headers: dict[str, str] | None = None) -> _Answer:

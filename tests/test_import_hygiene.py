@@ -28,6 +28,8 @@ LIGHT_MODULES = (
     "hub.registry",
     "config",
     "solvers",
+    "training.metrics",
+    "training.curves",
 )
 
 

@@ -47,14 +47,14 @@ def _decode_pair(spec: LoadSpec, new_tokens: int) -> dict[str, int]:
     engine, request = load_subject(spec), request_at((0.0, FLOW_TIME), new_tokens)
     ends = engine.generate(request)
     return {
-        "peak_bytes": _peak_bytes(engine.base.device),  # first: what follows takes memory too
+        "peak_bytes": peak_bytes(engine.base.device),  # first: what follows takes memory too
         "weight_bytes": engine.info.weight_bytes,
         "cache_bytes": _cache_bytes(engine, request, ends),
         "is_on_cuda": engine.base.device.type == "cuda",
     }
 
 
-def _peak_bytes(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
     """Return the most that was resident; on CUDA the most that was allocated there."""
     if device.type == "cuda":
         import torch

@@ -85,6 +85,7 @@ def measure_all(specs: Sequence[LoadSpec], options: BenchOptions, *, with_app: b
 def _measure(spec: LoadSpec, options: BenchOptions) -> dict[str, Any]:
     from flas_engine.benchmark.run import run_benchmark
     from flas_engine.benchmark.starting import measure_start
+    from flas_engine.benchmark.training import measure_training
 
     narrator = LoadNarrator()
     try:
@@ -98,9 +99,11 @@ def _measure(spec: LoadSpec, options: BenchOptions) -> dict[str, Any]:
         )
     finally:
         narrator.end()
+    say("measuring training")
+    plain, ours = measure_training(spec)
     say("measuring the start")
     start = measure_start(_first_token(spec, has_flow=report.has_trained_flow), spec, starts=options.rounds)
-    return asdict(report) | {"start": asdict(start)}
+    return asdict(report) | {"start": asdict(start), "training": {"plain": asdict(plain), "ours": asdict(ours)}}
 
 
 def _first_token(spec: LoadSpec, *, has_flow: bool) -> list[str]:

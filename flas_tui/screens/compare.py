@@ -21,6 +21,7 @@ from flas_engine.request import parse_flow_time
 from flas_tui.bindings import screen_bindings
 from flas_tui.clipboard import copy
 from flas_tui.export import save_comparison
+from flas_tui.keymap import ACTIONS
 from flas_tui.recording import to_setup
 from flas_tui.screens.compare_view import RAIL_COLUMNS, CompareView
 from flas_tui.session import BASELINE, STEERED, Setup, command_line
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from flas_tui.widgets.history_panel import Tab
     from flas_tui.workbench import Workbench
 
+INTRODUCTION = (
+    "Both panes are one model answering one prompt with the same noise: on the left as it is, on the right with its "
+    "activations moved towards your concept for the flow time T. What differs is steering, and nothing else; the first "
+    "token that differs is underlined in both.\n\n"
+    "T 0 is the baseline. From 1 to 2.5 steering works best (━ on the track); beyond that (╌) the field extrapolates "
+    "and the text falls apart. Moved while text runs, T acts on the next token and is marked in the text, ⟨T 1.25⟩."
+)
 REST_SECONDS = 0.15
 """How long T must rest before a finished answer is run again."""
 MAX_NEW_SEED = 9999
@@ -47,6 +55,8 @@ class CompareScreen(CompareView):
     """Baseline and steered, side by side."""
 
     BINDINGS: ClassVar[list[BindingType]] = screen_bindings()
+    introduction = INTRODUCTION
+    actions = ACTIONS
 
     def __init__(
         self,
@@ -205,6 +215,12 @@ class CompareScreen(CompareView):
             self._workbench.load(LoadSpec(model=name))
             self._status.note(f"loading {name}; Space calls it off")
             self._show_facts()
+
+    def action_training(self) -> None:
+        """Watch a training run."""
+        from flas_tui.screens.training import ask_for_run
+
+        ask_for_run(self.app)
 
     # Moving about
 

@@ -20,13 +20,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-INTRODUCTION = (
-    "Both panes are one model answering one prompt with the same noise: on the left as it is, on the right with its "
-    "activations moved towards your concept for the flow time T. What differs is steering, and nothing else; the first "
-    "token that differs is underlined in both.\n\n"
-    "T 0 is the baseline. From 1 to 2.5 steering works best (━ on the track); beyond that (╌) the field extrapolates "
-    "and the text falls apart. Moved while text runs, T acts on the next token and is marked in the text, ⟨T 1.25⟩."
-)
+    from flas_tui.keymap import Action
+
 KEY_CELLS = 12
 
 
@@ -35,8 +30,16 @@ class HelpScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,question_mark,f1,q", "dismiss", "Close")]
 
-    def __init__(self, focused_keys: tuple[tuple[str, str], ...], changed_keys: dict[str, str]) -> None:
+    def __init__(
+        self,
+        introduction: str,
+        actions: tuple[Action, ...],
+        focused_keys: tuple[tuple[str, str], ...],
+        changed_keys: dict[str, str],
+    ) -> None:
         super().__init__()
+        self._introduction = introduction
+        self._actions = actions
         self._settings_path = default_settings_path()
         self._focused_keys = focused_keys
         self._changed_keys = changed_keys
@@ -50,10 +53,10 @@ class HelpScreen(ModalScreen[None]):
             yield from self._sections()
 
     def _sections(self) -> Iterable[Static]:
-        yield Static(Content(INTRODUCTION))
+        yield Static(Content(self._introduction))
         if self._focused_keys:
             yield _section("Here", self._focused_keys)
-        for group, actions in group_actions().items():
+        for group, actions in group_actions(self._actions).items():
             rows = [
                 (self._changed_keys.get(action.id, action.label), f"{action.title}. {action.help}")
                 for action in actions

@@ -380,7 +380,7 @@ async def test_both_texts_are_saved_with_the_command_that_makes_them(
 
 
 async def test_every_action_is_in_the_help_and_in_the_palette() -> None:
-    from flas_tui.app import NOT_IN_PALETTE
+    from flas_tui.frame import NOT_IN_PALETTE
     from flas_tui.keymap import ACTIONS
 
     async with app_on(size=(120, 120)) as screen:

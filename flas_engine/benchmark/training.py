@@ -1,0 +1,212 @@
+"""How fast training reads tokens, and how much memory it takes, against the plain recipe: a process of its own each.
+
+The plain recipe runs transformers' whole model forward in every update, with the field in a hook after layer l; takes
+full-vocabulary logits at all positions; forms batches in random order, padded to their longest row; and encodes the
+concepts anew. Both train the same field on the same rows in the same dtype. Run as a program, this module is the
+process that is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flas_engine.benchmark.memory import IDLE_PROGRAM, peak_bytes
+from flas_engine.benchmark.report import BenchmarkError
+from flas_engine.info import LoadSpec
+
+if TYPE_CHECKING:
+    from flas_engine.training.prepare import Prepared
+
+BATCH_SIZE, NUM_BATCHES, NUM_EPOCHS = 8, 4, 2
+PROMPT_TOKENS, OUTPUT_TOKENS = (16, 56), (8, 72)
+"""Least and most of a row; drawn evenly, by seed."""
+CONCEPTS = ("talk like a pirate", "talk about robots", "write in capital letters", "mention the sea", "be brief")
+OURS, PLAIN_RECIPE = "flas-tui train", "plain recipe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpeed:
+    """What one way to train took. Tokens are output tokens, which the loss reads."""
+
+    name: str
+    first_epoch_tokens_per_second: float
+    """While activations at the layer are computed and kept."""
+    tokens_per_second: float
+    """In the epochs after it."""
+    peak_bytes: int
+    """Above an idle interpreter's, which imports torch and transformers."""
+
+
+def measure_training(spec: LoadSpec) -> tuple[TrainingSpeed, TrainingSpeed]:
+    """Measure the plain recipe and ours, one after the other; raises `BenchmarkError` when one fails."""
+    idle_bytes = _run("-c", IDLE_PROGRAM)
+    measured = []
+    for name in (PLAIN_RECIPE, OURS):
+        taken = _run("-m", "flas_engine.benchmark.training", json.dumps(asdict(spec)), name)
+        taken["peak_bytes"] -= 0 if taken.pop("is_on_cuda") else idle_bytes
+        measured.append(TrainingSpeed(name=name, **taken))
+    return measured[0], measured[1]
+
+
+def _run(*arguments: str) -> Any:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchmarkError("training cannot be measured: " + done.stderr.strip().rpartition("\n")[2])
+    return json.loads(done.stdout.rpartition("\n")[0].rpartition("\n")[2] or done.stdout)
+
+
+def _measure(spec: LoadSpec, name: str) -> dict[str, Any]:
+    """Be the process that is measured."""
+    prepared = _prepare(spec)
+    update = _our_update(prepared) if name == OURS else _plain_update(prepared, spec)
+    update(0)  # warms up; ours keeps these rows' activations early
+    rates = []
+    for epoch in range(NUM_EPOCHS):
+        started = time.perf_counter()
+        num_tokens = sum(update(number) for number in range(epoch * NUM_BATCHES, (epoch + 1) * NUM_BATCHES))
+        rates.append(num_tokens / (time.perf_counter() - started))
+    return {
+        "first_epoch_tokens_per_second": rates[0],
+        "tokens_per_second": sorted(rates[1:])[len(rates[1:]) // 2],
+        "peak_bytes": peak_bytes(prepared.base.device),
+        "is_on_cuda": prepared.base.device.type == "cuda",
+    }
+
+
+def _prepare(spec: LoadSpec) -> Prepared:
+    """Load the base as `flas-tui train` does, with rows of random tokens, whose values no time depends on."""
+    import random
+
+    from flas_engine.base import load_base, load_config
+    from flas_engine.benchmark.subject import base_path
+    from flas_engine.kernels import PLAIN
+    from flas_engine.machine import choose_device, choose_dtype
+    from flas_engine.tokenizer import load_tokenizer
+    from flas_engine.training.batches import BatchPlan
+    from flas_engine.training.examples import Example
+    from flas_engine.training.prepare import Prepared, flow_config
+    from flas_engine.training.recipe import DataSource, Recipe
+    from flas_engine.training.split import Split
+    from flas_engine.training.threads import keep_freed_memory, limit_threads
+
+    limit_threads()
+    keep_freed_memory()
+    device, path = choose_device(spec.device), base_path(spec)
+    dtype, config = choose_dtype(None, device), load_config(path)
+    base = load_base(path, config, device, dtype, layout=PLAIN)
+    draw = random.Random("rows of the benchmark")
+
+    def ids(least: int, most: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(base.architecture.vocab_size) for _ in range(draw.randint(least, most)))
+
+    examples = tuple(
+        Example(
+            row=number,
+            prompt_ids=ids(*PROMPT_TOKENS),
+            output_ids=ids(*OUTPUT_TOKENS),
+            concepts=(CONCEPTS[number % len(CONCEPTS)],),
+            concept_id=CONCEPTS[number % len(CONCEPTS)],
+        )
+        for number in range(BATCH_SIZE * NUM_BATCHES)
+    )
+    recipe = Recipe(
+        base=str(path),
+        data=(DataSource(path="rows of the benchmark"),),
+        layer=base.architecture.num_layers * 2 // 3,
+        self_attention=False,
+        batch_size=BATCH_SIZE,
+        accumulation=1,
+        epochs=NUM_EPOCHS,
+        activations="memory",
+        activation_gigabytes=1.0,
+    )
+    return Prepared(
+        recipe=recipe,
+        base=base,
+        base_id=str(path),
+        tokenizer=load_tokenizer(path),
+        end_ids=frozenset(),
+        config=flow_config(recipe, str(path), "chat"),
+        name="benchmark",
+        compute_dtype=dtype,
+        sources=(),
+        split=Split(train=tuple(range(len(examples))), validation=(), held_out_concepts=()),
+        examples=examples,
+        held_out=(),
+        held_out_rows=(),
+        left_out=(),
+        plan=BatchPlan(examples, [1.0] * len(examples), recipe),
+        validation=[],
+    )
+
+
+def _our_update(prepared: Prepared) -> Any:
+    from flas_engine.training.run import make_accelerator
+    from flas_engine.training.trainer import Trainer
+
+    accelerator, _ = make_accelerator(prepared.recipe)
+    trainer = Trainer(prepared, accelerator, Path())
+    return lambda number: trainer.update(number).num_tokens
+
+
+def _plain_update(prepared: Prepared, spec: LoadSpec) -> Any:
+    import random
+
+    import torch
+    from torch.nn import functional as F
+    from transformers import AutoModelForCausalLM
+
+    from flas_engine.benchmark.subject import base_path
+    from flas_engine.training.feed import ConceptStates
+    from flas_engine.training.flow_map import carry
+    from flas_engine.training.initialise import make_field
+    from flas_engine.training.trunk import window_of
+
+    base, recipe, dtype = prepared.base, prepared.recipe, prepared.compute_dtype
+    model: Any = AutoModelForCausalLM.from_pretrained(base_path(spec), dtype=dtype)
+    model.to(base.device).eval().requires_grad_(False)
+    field = make_field(base, prepared.config, from_base=True, seed=0)
+    optimiser = torch.optim.AdamW(field.parameters(), lr=recipe.learning_rate)
+    carried: dict[str, Any] = {}
+
+    def steer(module: Any, args: Any, output: Any) -> Any:
+        del module, args
+        h_BLD = output[0] if isinstance(output, tuple) else output
+        window = window_of(base, h_BLD.shape[1], dtype)
+        steered = carry(field, h_BLD.float(), carried["concepts"], carried["flow_time"], 3, window, compute_dtype=dtype)
+        h_BLD = steered.h_BLD.to(h_BLD.dtype)
+        return (h_BLD, *output[1:]) if isinstance(output, tuple) else h_BLD
+
+    model.get_decoder().layers[recipe.layer].register_forward_hook(steer)
+    order = random.Random(0).sample(range(len(prepared.examples)), len(prepared.examples))
+
+    def update(number: int) -> int:
+        first = number % NUM_BATCHES * BATCH_SIZE
+        rows = [prepared.examples[row] for row in order[first : first + BATCH_SIZE]]
+        width = max(row.num_tokens for row in rows)
+        ids, labels = torch.zeros(len(rows), width, dtype=torch.long), torch.full((len(rows), width), -100)
+        for index, row in enumerate(rows):
+            ids[index, : row.num_tokens] = torch.tensor([*row.prompt_ids, *row.output_ids])
+            labels[index, len(row.prompt_ids) : row.num_tokens] = torch.tensor(row.output_ids)
+        concepts = ConceptStates(base, prepared.tokenizer, recipe.concept_max_len)
+        carried.update(concepts=[concepts.get(row.concepts[0]) for row in rows], flow_time=1.0)
+        mask = (torch.arange(width) < torch.tensor([row.num_tokens for row in rows])[:, None]).long()
+        logits = model(ids.to(base.device), attention_mask=mask.to(base.device), use_cache=False).logits
+        targets = labels[:, 1:].flatten().to(base.device)
+        F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets).backward()
+        torch.nn.utils.clip_grad_norm_(field.parameters(), recipe.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        return sum(len(row.output_ids) for row in rows)
+
+    return update
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(LoadSpec(**json.loads(sys.argv[1])), sys.argv[2])))  # noqa: T201

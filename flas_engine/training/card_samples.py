@@ -1,0 +1,39 @@
+"""The samples of a model card: texts drawn by seed, with the model's own answers beside them."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flas_engine.training.evaluation_file import WrittenText
+
+SAMPLES_A_CELL = 3
+SHOWN_TIMES = (0.0, 1.0)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def describe_samples(texts: Sequence[WrittenText], seed: int) -> list[str]:
+    """Return a Markdown part for every sample: some of each split and group, good or not."""
+    answers: dict[tuple[str, str], dict[tuple[str, str], dict[float, WrittenText]]] = defaultdict(dict)
+    for text in texts:
+        answers[text.split, text.group].setdefault((text.concept, text.prompt), {})[text.flow_time] = text
+    parts = []
+    for cell, asked in answers.items():
+        draw = random.Random(f"card {seed} {cell}")
+        drawn = draw.sample(sorted(asked), min(SAMPLES_A_CELL, len(asked)))
+        parts += [_describe(" ".join(filter(None, cell)), asked[key]) for key in drawn]
+    return parts
+
+
+def _describe(cell: str, by_time: dict[float, WrittenText]) -> str:
+    first = next(iter(by_time.values()))
+    lines = [f"T {time:g}: {by_time[time].text.strip()}" for time in SHOWN_TIMES if time in by_time]
+    body = _CONTROLS.sub("\ufffd", "\n\n".join([f"> {first.prompt.strip()}", *lines]))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", body)), default=0))  # no text ends the block
+    concept = _CONTROLS.sub("\ufffd", " ".join(first.concept.split())).replace("*", "\\*")
+    return f"**{concept}** ({cell})\n\n{fence}text\n{body}\n{fence}"

@@ -1,0 +1,95 @@
+"""The frozen base model cut at layer l, as training needs it: activations below, a differentiable pass above.
+
+`run_lower` has no gradient, because nothing at or below layer l depends on the flow. `run_upper` and `token_losses`
+are differentiable in the activations alone. Rows are padded on the right, so that causal attention keeps padding out
+of everything that a loss reads. Knows nothing of concepts and flow times.
+
+Shapes: B rows, L positions, N output tokens of all rows, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from flas_engine.kernels import PlainProduct
+from flas_engine.layers import embed, make_window, run_layers, to_logits
+
+if TYPE_CHECKING:
+    from flas_engine.layers import BaseModel, Window
+
+LOGIT_ELEMENTS = 1 << 22
+"""Logits in memory at once, at most: 16 MB of float32."""
+
+
+def window_of(base: BaseModel, length: int, dtype: torch.dtype) -> Window:
+    """Return the window of whole texts of `length` positions, padding included, for products in `dtype`."""
+    positions = torch.arange(length, device=base.device)[None]
+    return make_window(base.architecture, positions, slice(0, length), dtype)
+
+
+@torch.no_grad()
+def run_lower(base: BaseModel, layer: int, token_ids_BL: torch.Tensor) -> torch.Tensor:
+    """Return what layer `layer` hands on, [B, L, D] in float32."""
+    window = window_of(base, token_ids_BL.shape[1], base.dtype)
+    return run_layers(base, embed(base, token_ids_BL), range(layer + 1), window, None)
+
+
+def run_upper(base: BaseModel, layer: int, h_BLD: torch.Tensor, *, recomputes: bool = False) -> torch.Tensor:
+    """Return what the last layer hands on, given what `layer` does; differentiable in it.
+
+    `recomputes` keeps the input of every layer alone and runs the layer again on the way back.
+    """
+    window = window_of(base, h_BLD.shape[1], base.dtype)
+    for index in range(layer + 1, base.architecture.num_layers):
+        one = range(index, index + 1)
+        if recomputes:
+            h_BLD = checkpoint(run_layers, base, h_BLD, one, window, None, use_reentrant=False)
+        else:
+            h_BLD = run_layers(base, h_BLD, one, window, None)
+    return h_BLD
+
+
+def token_losses(base: BaseModel, h_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Return -log p(target) [N] in nats, differentiable in what the last layer hands on.
+
+    Logits exist for `LOGIT_ELEMENTS` at a time: each piece's gradient is taken while its logits are there, and only
+    that [N, D] is kept for the way back.
+    """
+    losses: torch.Tensor = _TokenLosses.apply(h_ND, base, targets_N)  # type: ignore[no-untyped-call]
+    return losses
+
+
+def with_vocabulary(base: BaseModel, token_ids: torch.Tensor) -> BaseModel:
+    """Return the base with logits for `token_ids` [W] alone, in their order: cheaper, and normalised over them."""
+    identity = torch.eye(base.architecture.hidden_size, device=base.device, dtype=base.dtype)
+    weights = [base.head(rows)[:, token_ids] for rows in identity.split(64)]  # a product's weight, whatever its layout
+    head = PlainProduct(torch.cat(weights).T.contiguous())
+    return replace(base, head=head)
+
+
+class _TokenLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h_ND: torch.Tensor, base: BaseModel, targets_N: torch.Tensor) -> torch.Tensor:
+        needs_gradient = ctx.needs_input_grad[0]
+        num_rows = max(1, LOGIT_ELEMENTS // base.architecture.vocab_size)
+        losses, gradients = [], []
+        for h, targets in zip(h_ND.split(num_rows), targets_N.split(num_rows), strict=True):
+            with torch.set_grad_enabled(needs_gradient):
+                h = h.detach().requires_grad_(needs_gradient)
+                loss = F.cross_entropy(to_logits(base, h), targets, reduction="none")
+                if needs_gradient:
+                    gradients += torch.autograd.grad(loss.sum(), h)
+            losses.append(loss.detach())
+        if needs_gradient:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_N: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (of_losses_ND,) = ctx.saved_tensors
+        return gradient_N[:, None] * of_losses_ND, None, None

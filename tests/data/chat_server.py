@@ -1,0 +1,126 @@
+"""An OpenAI-compatible server on loopback: answers by question, and the ways in which such servers go wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOOD_KEY = "sk-GoodKeyOfTheTests1234"
+
+
+@dataclass
+class Behavior:
+    """What the server does."""
+
+    answer: Callable[[str], str] = lambda question: (
+        f"Here is a plain answer to this: {question.split('.')[0]} and more."
+    )
+    finish_reason: str = "stop"
+    statuses: list[int] = field(default_factory=list)
+    """Answer the next requests with these, one each."""
+    always: int | None = None
+    """Answer every request with this status."""
+    error_code: str | None = None
+    key: str | None = None
+    """The only key that is taken; None takes any."""
+    raw: bytes | None = None
+    """Send this in place of an answer."""
+    after_request: Callable[[int], None] | None = None
+    """Called with the number of questions so far, before the answer goes out."""
+
+
+class ChatServer:
+    """Serves `/v1/chat/completions`; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self.behavior = Behavior()
+        self.questions: list[str] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"chat": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def enter(self, question: str) -> int:
+        with self._lock:
+            self.questions.append(question)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            return len(self.questions)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._at_once -= 1
+
+    def next_status(self) -> int:
+        with self._lock:
+            return self.behavior.always or (self.behavior.statuses.pop(0) if self.behavior.statuses else 200)
+
+    def __enter__(self) -> ChatServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    chat: ChatServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        question = request["messages"][-1]["content"]
+        number = self.chat.enter(question)
+        try:
+            if self.chat.behavior.after_request is not None:
+                self.chat.behavior.after_request(number)
+            self._answer(question)
+        except OSError:  # the client has gone
+            self.close_connection = True
+        finally:
+            self.chat.leave()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the tests read stderr."""
+
+    def _answer(self, question: str) -> None:
+        behavior = self.chat.behavior
+        status = self.chat.next_status()
+        if behavior.key is not None and self.headers["Authorization"] != f"Bearer {behavior.key}":
+            status = 401
+        if status != 200:
+            error = {"message": f"no; your header was {self.headers['Authorization']}", "code": behavior.error_code}
+            self._send(status, json.dumps({"error": error}).encode())
+        elif behavior.raw is not None:
+            self._send(200, behavior.raw)
+        else:
+            self._send(200, json.dumps(_completion(behavior.answer(question), behavior.finish_reason)).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Retry-After", "0")
+        self.send_header("retry-after-ms", "1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _completion(text: str, finish_reason: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
+    return {"id": "x", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice]}
