@@ -223,9 +223,7 @@ def _check_axbench_rows(path: Path) -> None:
         if fields.get("category") == POSITIVE:
             counts[fields.get("concept_id")] = counts.get(fields.get("concept_id"), 0) + 1
     if not counts or set(counts.values()) != {ROWS_PER_CONCEPT}:
-        raise DownloadError(
-            f"{_name(path)} does not have {ROWS_PER_CONCEPT} rows a concept; run the download again"
-        )
+        raise DownloadError(f"{_name(path)} does not have {ROWS_PER_CONCEPT} rows a concept; run the download again")
 
 
 def _check_concepts(path: Path) -> None:
