@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flas_engine.data.drawing import shuffled
 from flas_engine.data.lists import Theme, read_lines, themes, topics
 from flas_engine.data.rows import name_concept
 from flas_engine.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 EVERYTHING = "all"
 LEAST_THEME_WORDS = 2
@@ -79,17 +80,11 @@ def read_concepts(source: Path | str) -> list[Concept]:
     """Read concepts from a file, one a line; `all` is the bundled list of themes."""
     if str(source) == EVERYTHING:
         return [concept_of_theme(theme) for theme in themes()]
-    from pathlib import Path
-
     return [concept_of_text(line) for line in read_lines(Path(source))]
 
 
 def read_topics(source: str, seed: int) -> list[Concept]:
     """Read topics from a file, one a line; `all` is the bundled list, a number that many of it by `seed`."""
-    from pathlib import Path
-
-    from flas_engine.data.drawing import shuffled
-
     if source == EVERYTHING:
         names = list(topics())
     elif source.isdecimal():

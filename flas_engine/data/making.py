@@ -91,8 +91,7 @@ class _Want:
 
 def make_corpus(concepts: Sequence[Concept], prompts: Sequence[str], maker: Maker, recipe: Recipe) -> Corpus:
     """Make rows for every one of `concepts` over `prompts`; raises `DataError` when the hold-outs leave nothing."""
-    able = set(prompts if maker.prompts is None else maker.prompts)
-    wants = _plan(concepts, [prompt for prompt in prompts if prompt in able], recipe)
+    wants = _plan(concepts, prompts, set(prompts if maker.prompts is None else maker.prompts), recipe)
     corpus = Corpus()
     while pairs := [(want, prompt) for want in wants for prompt in want.next_prompts()]:
         outcomes = maker.make([(want.concept, prompt) for want, prompt in pairs])
@@ -109,15 +108,16 @@ def make_corpus(concepts: Sequence[Concept], prompts: Sequence[str], maker: Make
     return corpus
 
 
-def _plan(concepts: Sequence[Concept], prompts: Sequence[str], recipe: Recipe) -> list[_Want]:
+def _plan(concepts: Sequence[Concept], prompts: Sequence[str], able: set[str], recipe: Recipe) -> list[_Want]:
+    """Hold out by all `prompts`, so that every way of making rows holds out the same; use those in `able`."""
     held_out = choose_some(prompts, recipe.val_prompts, recipe.seed, "val prompts")
     unseen = choose_some(
         [concept.concept_id for concept in concepts], recipe.unseen_concepts, recipe.seed, "unseen concepts"
     )
-    seen_prompts = [prompt for prompt in prompts if prompt not in held_out]
+    seen_prompts = [prompt for prompt in prompts if prompt in able and prompt not in held_out]
     if not seen_prompts:
         raise DataError(f"no prompt is left to train on: {len(held_out)} of {len(prompts)} are held out or unanswered")
-    val_prompts = [prompt for prompt in prompts if prompt in held_out]
+    val_prompts = [prompt for prompt in prompts if prompt in able and prompt in held_out]
     wants = []
     for concept in concepts:
         if concept.concept_id in unseen:

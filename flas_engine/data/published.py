@@ -253,7 +253,9 @@ def _check_templates(path: Path) -> None:
 
 
 def _name(path: Path) -> str:
-    return path.name.removeprefix(".incomplete-")
+    from flas_engine.data.web_file import INCOMPLETE
+
+    return path.name.removeprefix(INCOMPLETE)
 
 
 def _check_nothing(path: Path) -> None:

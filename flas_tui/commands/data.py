@@ -132,7 +132,8 @@ def make(
         float, typer.Option(metavar="N", help="Hold out prompts (split val): a number, or a share such as 0.05.")
     ] = 0.0,
     unseen_concepts: Annotated[
-        float, typer.Option(metavar="N", help="Hold out whole concepts (split unseen): a number, or a share.")
+        float,
+        typer.Option(metavar="N", help="Hold out whole concepts (split unseen): a number a kind, or a share."),
     ] = 0.0,
     unseen_wordings: Annotated[
         int, typer.Option(metavar="N", help="Hold out so many wordings of each concept (split wording).")
