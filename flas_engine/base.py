@@ -1,4 +1,4 @@
-"""Read a frozen base model: config, weights and tokenizer, from a folder of safetensors or a GGUF file.
+"""Read a frozen base model: config and weights, from a folder of safetensors or a GGUF file.
 
 Weights are memory-mapped, laid out, moved and cast one by one, so that the peak is the model and one tensor. Nothing
 here knows of flows, lanes or downloads.
@@ -15,18 +15,19 @@ from safetensors import SafetensorError, safe_open
 
 from flas_engine.errors import ModelError
 from flas_engine.families import read_architecture, text_config
-from flas_engine.kernels import PACKED, PLAIN, PlainProduct, lay_out
+from flas_engine.kernels import PACKED, PLAIN, PlainProduct, StoredRows, lay_out
 from flas_engine.layers import BaseModel, LayerWeights, NormWeight
+from flas_engine.plain_config import read_plain_config
 from flas_engine.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from flas_engine.families import Architecture
-    from flas_engine.kernels import Product
+    from flas_engine.kernels import Product, Rows
     from flas_engine.progress import ReportProgress
 
 _EMBEDDING_SUFFIX = "embed_tokens.weight"
@@ -40,10 +41,16 @@ class Tensors:
     names: frozenset[str]
     prefix: str
     read: Callable[[str], torch.Tensor]
+    read_rows: Callable[[str, slice], torch.Tensor]
+    """Some rows alone, which are in memory no longer than they are used."""
 
 
 def load_config(path: Path) -> PretrainedConfig:
     """Read the transformers config of a model folder or GGUF file; raises `ModelError` when it cannot be read."""
+    plain = read_plain_config(path)
+    if plain is not None:
+        return plain
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
@@ -51,25 +58,14 @@ def load_config(path: Path) -> PretrainedConfig:
             config: PretrainedConfig = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
         else:
             config = AutoConfig.from_pretrained(path)
+    except StrictDataclassError as error:
+        reason = str(error).rpartition("\n")[2].strip()
+        raise ModelError(f"{path} has an impossible model config ({reason}); mend its config.json") from None
     except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
         raise ModelError(
             f"{path} has no readable model config ({_first_line(error)}); download the model again"
         ) from None
     return config
-
-
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """Read the tokenizer of a model folder or GGUF file; raises `ModelError` when it cannot be read."""
-    from transformers import AutoTokenizer
-
-    try:
-        if path.suffix == ".gguf":
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path} has no readable tokenizer ({_first_line(error)}); download the model again") from None
-    return tokenizer
 
 
 def load_generation_eos(path: Path, config: PretrainedConfig) -> list[int]:
@@ -114,7 +110,12 @@ def from_transformers(model: PreTrainedModel, num_layers: int | None = None, lay
 
 def open_state(state: dict[str, torch.Tensor], name: str) -> Tensors:
     """Serve the tensors of a state dict; `name` says whose it is in an error."""
-    return Tensors(names=frozenset(state), prefix=_find_prefix(state, name), read=state.__getitem__)
+    return Tensors(
+        names=frozenset(state),
+        prefix=_find_prefix(state, name),
+        read=state.__getitem__,
+        read_rows=lambda key, rows: state[key][rows],
+    )
 
 
 def assemble(
@@ -143,7 +144,7 @@ def assemble(
     elif layout == PLAIN or device.type != "cpu":
         head = lay_out(embedding, None, layout)
     else:  # read once more, so that of the embedding itself only the rows that are looked up stay in memory
-        head = lay_out(reader.weight(_EMBEDDING_SUFFIX, V, D), None, layout)
+        head = lay_out(reader.rows(_EMBEDDING_SUFFIX, V, D), None, layout)
     reader.raise_problems()
     num_bytes = reader.num_bytes + head.num_bytes
     if not architecture.ties_embeddings:
@@ -204,6 +205,18 @@ class _Reader:
     def weight(self, name: str, *shape: int) -> torch.Tensor:
         return self.read_from(self._tensors.prefix + name, *shape)
 
+    def rows(self, name: str, *shape: int) -> Rows:
+        """Return a weight that was asked for before, to be read again a few rows at a time."""
+        full_name, device, dtype = self._tensors.prefix + name, self._device, self._dtype
+        if self._problems:
+            return self.weight(name, *shape)
+        return StoredRows(
+            shape=torch.Size(shape),
+            device=device,
+            dtype=dtype,
+            read=lambda rows: self._tensors.read_rows(full_name, rows).to(device=device, dtype=dtype),
+        )
+
     def norm(self, name: str, size: int) -> NormWeight:
         return self._norm_weight(self.weight(name, size))
 
@@ -255,12 +268,24 @@ class _MappedFile:
         self.names = list(self._handle.keys())
 
     def read(self, name: str) -> torch.Tensor:
-        if self._num_bytes_read > REMAP_BYTES:
-            self._handle = safe_open(self._path, framework="pt")
-            self._num_bytes_read = 0
-        tensor: torch.Tensor = self._handle.get_tensor(name)
-        self._num_bytes_read += tensor.numel() * tensor.element_size()
+        tensor = self._read(name)
+        if self._num_bytes_read + _num_bytes(tensor) > REMAP_BYTES:
+            self._handle, self._num_bytes_read = safe_open(self._path, framework="pt"), 0
+            tensor = self._read(name)
+        self._num_bytes_read += _num_bytes(tensor)
         return tensor
+
+    def read_rows(self, name: str, rows: slice) -> torch.Tensor:
+        tensor: torch.Tensor = safe_open(self._path, framework="pt").get_slice(name)[rows]
+        return tensor
+
+    def _read(self, name: str) -> torch.Tensor:
+        tensor: torch.Tensor = self._handle.get_tensor(name)  # nothing of it is in memory before it is looked at
+        return tensor
+
+
+def _num_bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _join(parts: list[torch.Tensor]) -> torch.Tensor:
@@ -287,7 +312,10 @@ def _open_folder(folder: Path) -> Tensors:
         ) from None
     where = {name: file for file in mapped for name in file.names}
     return Tensors(
-        names=frozenset(where), prefix=_find_prefix(where, str(folder)), read=lambda name: where[name].read(name)
+        names=frozenset(where),
+        prefix=_find_prefix(where, str(folder)),
+        read=lambda name: where[name].read(name),
+        read_rows=lambda name, rows: where[name].read_rows(name, rows),
     )
 
 

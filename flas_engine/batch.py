@@ -16,13 +16,13 @@ import torch
 
 from flas_engine.cache import KVCache, round_up
 from flas_engine.compiled import OP_BY_OP, LaunchGraphs
+from flas_engine.control import RunControl
 from flas_engine.layers import Rotation, Window, Workspace, embed, make_window, rotation, run_layers, to_logits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flas_engine.compiled import Functions
-    from flas_engine.control import RunControl
     from flas_engine.layers import BaseModel
     from flas_engine.steering import Steering
 
@@ -72,6 +72,9 @@ class LaneBatch:
         self._tables: _Tables | None = None
         self._reserve(longest)
         self._lower_start, self._upper_start = 0, [0] * len(prompts)
+        self._prompt_logits: list[torch.Tensor | None] = [None] * len(prompts)
+        """[V] a lane: what chooses the first token. A rerun takes it over, since a prompt read otherwise is rounded
+        otherwise."""
         if previous is not None:
             self._take_over(previous)
 
@@ -93,34 +96,34 @@ class LaneBatch:
         What it yields behind the end of a lane's own prompt means nothing. Lanes that share a start come together, few
         enough at a time that reading them at once is faster than one by one.
         """
-        self._read_lower()
-        upper = range(self._cut, self._base.architecture.num_layers)
+        for _ in self._read_lower():
+            pass
         for lanes in self._groups():
-            longest = max(len(self._prompts[lane]) for lane in lanes)
-            of_group = self._index(self._prompt_of[lanes.start : lanes.stop])
-            for piece in _pieces(self._upper_start[lanes.start], longest):
-                slots = slice(piece.start, piece.stop)
-                window = self._window(piece, slice(lanes.start, lanes.stop))
-                h_BLD = self._activations[of_group, slots]
-                if self._steering is not None:
-                    h_BLD = self._steering.transform(h_BLD, window, lanes)
-                yield lanes, piece, run_layers(self._base, h_BLD, upper, window, self._upper, self._cut)
-        prompt_of = self._index(self._prompt_of)
-        self._lower.select(prompt_of)
-        self._activations = self._activations[prompt_of]
-        self._is_read = True
+            for piece, h_BLD in self._read_upper(lanes):
+                yield lanes, piece, h_BLD
+        self._finish_reading()
 
     def read_lanes(self, control: RunControl | None = None) -> Iterator[tuple[range, torch.Tensor]]:
         """Read the prompts; yields lanes and the logits [lanes, V] behind each as they come; less when called off."""
-        last_hidden: dict[int, torch.Tensor] = {}
-        for lanes, piece, h_BLD in self.read():
-            if control is not None and control.is_cancelled:
+        control = control or RunControl()
+        for _ in self._read_lower():
+            if control.is_cancelled:
                 return
-            for lane in lanes:
-                if len(self._prompts[lane]) - 1 in piece:
-                    last_hidden[lane] = h_BLD[lane - lanes.start, len(self._prompts[lane]) - 1 - piece.start]
-            if piece.stop == max(len(self._prompts[lane]) for lane in lanes):
-                yield lanes, to_logits(self._base, torch.stack([last_hidden.pop(lane) for lane in lanes]))
+        for lanes in self._groups():
+            if control.is_cancelled:
+                return
+            if self._prompt_logits[lanes.start] is None:
+                last_hidden: dict[int, torch.Tensor] = {}
+                for piece, h_BLD in self._read_upper(lanes):
+                    if control.is_cancelled:
+                        return
+                    for lane in lanes:
+                        if len(self._prompts[lane]) - 1 in piece:
+                            last_hidden[lane] = h_BLD[lane - lanes.start, len(self._prompts[lane]) - 1 - piece.start]
+                logits = to_logits(self._base, torch.stack([last_hidden[lane] for lane in lanes]))
+                self._prompt_logits[lanes.start : lanes.stop] = logits.unbind()
+            yield lanes, torch.stack([self._logits_behind(lane) for lane in lanes])
+        self._finish_reading()
 
     def read_prompts(self) -> torch.Tensor:
         """Read the prompts and return the logits [B, V] behind each."""
@@ -173,7 +176,8 @@ class LaneBatch:
         elif self._tables is not None:
             self._tables.set_live(self._live)
 
-    def _read_lower(self) -> None:
+    def _read_lower(self) -> Iterator[None]:
+        """Read the prompts below the cut, and stop behind every piece."""
         for piece in _pieces(self._lower_start, max(map(len, self._unique))):
             padded = [[ids[p] if p < len(ids) else 0 for p in piece] for ids in self._unique]
             window = self._window(piece, slice(None))
@@ -181,6 +185,31 @@ class LaneBatch:
                 self._base, embed(self._base, self._index(padded)), range(self._cut), window, self._lower
             )
             self._activations[:, piece.start : piece.stop] = h_ULD
+            yield
+
+    def _read_upper(self, lanes: range) -> Iterator[tuple[range, torch.Tensor]]:
+        """Read the prompts of `lanes` above the cut; yields positions and what the last layer handed on there."""
+        longest = max(len(self._prompts[lane]) for lane in lanes)
+        of_group = self._index(self._prompt_of[lanes.start : lanes.stop])
+        for piece in _pieces(self._upper_start[lanes.start], longest):
+            window = self._window(piece, slice(lanes.start, lanes.stop))
+            h_BLD = self._activations[of_group, piece.start : piece.stop]
+            if self._steering is not None:
+                h_BLD = self._steering.transform(h_BLD, window, lanes)
+            upper = range(self._cut, self._base.architecture.num_layers)
+            yield piece, run_layers(self._base, h_BLD, upper, window, self._upper, self._cut)
+
+    def _finish_reading(self) -> None:
+        """Give every lane a row of its own below the cut too."""
+        prompt_of = self._index(self._prompt_of)
+        self._lower.select(prompt_of)
+        self._activations = self._activations[prompt_of]
+        self._is_read = True
+
+    def _logits_behind(self, lane: int) -> torch.Tensor:
+        logits = self._prompt_logits[lane]
+        assert logits is not None
+        return logits
 
     def _groups(self) -> Iterator[range]:
         """Divide the lanes into runs that are read together above l."""
@@ -188,6 +217,7 @@ class LaneBatch:
         first, longest = 0, 0
         for lane, prompt in enumerate(self._prompts):
             starts_elsewhere = self._upper_start[lane] != self._upper_start[first]
+            starts_elsewhere |= (self._prompt_logits[lane] is None) != (self._prompt_logits[first] is None)
             longest = max(longest, len(prompt) - self._upper_start[lane])
             if lane > first and (starts_elsewhere or longest * (lane + 1 - first) > num_rows):
                 yield range(first, lane)
@@ -215,6 +245,8 @@ class LaneBatch:
         self._upper.select(index)
         self._activations = self._activations[index]
         self._ids = [self._ids[lane] for lane in self._live]
+        self._prompts = [self._prompts[lane] for lane in self._live]
+        self._prompt_logits = [self._prompt_logits[lane] for lane in self._live]
         self._is_mixed = [self._is_mixed[lane] for lane in self._live]
         if self._steering is not None:
             self._steering.keep(self._live)
@@ -237,7 +269,11 @@ class LaneBatch:
                 for source, ids in enumerate(previous._ids)
             ]
             source, shared = _longest_shared(prompt, alike)
-            self._upper_start[lane] = min(shared, self._lower_start, len(prompt) - 1)  # the last one makes the logits
+            if shared == len(prompt) == len(previous._prompts[source]):
+                self._prompt_logits[lane] = previous._prompt_logits[source]
+            else:
+                shared = min(shared, self._lower_start, len(prompt) - 1)  # the last one makes the logits
+            self._upper_start[lane] = shared
             slots = slice(0, self._upper_start[lane])
             self._upper.copy_row(lane, previous._upper, source, slots)
             if self._steering is not None and previous._steering is not None and slots.stop:

@@ -10,6 +10,8 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from flas_engine.tokenizer import FileTokenizer
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,6 +61,8 @@ class Detokenizer:
 
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[int]], str]:
     """Return what turns ids into text without special tokens, past transformers' wrapping where it is only that."""
+    if isinstance(tokenizer, FileTokenizer):
+        return partial(tokenizer.backend_tokenizer.decode, skip_special_tokens=True)
     from transformers import PreTrainedTokenizerFast as Fast
 
     kind = type(tokenizer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine.base import load_base, load_config, load_generation_eos, load_tokenizer
+from flas_engine.base import load_base, load_config, load_generation_eos
 from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import read_flow
 from flas_engine.compiled import OP_BY_OP, WarmUp
@@ -31,6 +31,7 @@ from flas_engine.prompts import end_of_turn_ids, render_prompt, tokenize_plainly
 from flas_engine.request import Request
 from flas_engine.solvers import find_solver
 from flas_engine.steering import Steering
+from flas_engine.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

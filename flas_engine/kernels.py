@@ -10,16 +10,21 @@ Shapes: M rows, I inputs, O outputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 PLAIN, PACKED, INT8 = "plain", "packed", "int8"
 
 FULL_SPEED_ROWS = 5
 """Fewer rows than this leave a core waiting for its own last sum: oneDNN takes less time for 5 rows than for 1."""
-SLAB_BYTES = 64 << 20
+SLAB_BYTES = 32 << 20
 """Large weights are laid out in slabs of rows, so that laying one out never takes twice its memory."""
 QUANTISED_ELEMENTS = 4 << 20
 """Weights are rounded so many elements at a time, for the same reason: on the way they are float32."""
@@ -32,11 +37,40 @@ _ZERO_DIGITS = 256 * 128 + 128
 _LARGEST_DIGITS = 256.0 * 127.0
 
 
+class Rows(Protocol):
+    """A weight [O, I] that can be had a few rows at a time; every tensor can."""
+
+    @property
+    def shape(self) -> torch.Size: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
+
+    def split(self, num_rows: int, /) -> Iterable[torch.Tensor]:
+        """Give the rows, `num_rows` at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRows:
+    """A weight in a file, of which no more is in memory than is being laid out."""
+
+    shape: torch.Size
+    device: torch.device
+    dtype: torch.dtype
+    read: Callable[[slice], torch.Tensor]
+
+    def split(self, num_rows: int) -> Iterator[torch.Tensor]:
+        """Read `num_rows` rows at a time."""
+        for start in range(0, self.shape[0], num_rows):
+            yield self.read(slice(start, min(start + num_rows, self.shape[0])))
+
+
 class Product(ABC):
     """x -> x W^T + b for a frozen weight W [O, I]."""
 
     @abstractmethod
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
         """Lay out `weight`, which is then no longer needed."""
 
     @property
@@ -52,8 +86,8 @@ class Product(ABC):
 class PlainProduct(Product):
     """torch's linear over the weight as it is: every device, any dtype, differentiable in x."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        self._weight = weight
+    def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
+        self._weight = _whole(weight)
         self._bias = bias
 
     @property
@@ -67,11 +101,11 @@ class PlainProduct(Product):
 class PackedProduct(Product):
     """oneDNN's inner product over a weight in the blocked layout that its kernels read."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
         self._out_features, self._in_features = weight.shape
         self._dtype = weight.dtype
-        self._num_bytes = _num_bytes(weight, bias)
-        rows = max(1, SLAB_BYTES // (self._in_features * weight.element_size()))
+        self._num_bytes = self._out_features * self._in_features * weight.dtype.itemsize + _num_bytes(bias)
+        rows = max(1, SLAB_BYTES // (self._in_features * weight.dtype.itemsize))
         biases = [None] * -(-self._out_features // rows) if bias is None else bias.split(rows)
         self._slabs = [
             (torch.ops.mkldnn._reorder_linear_weight(slab.contiguous(), None), slab_bias)
@@ -96,11 +130,11 @@ class PackedProduct(Product):
 class Int8Product(Product):
     """One byte a weight with a scale per output, and torch's own kernel for it: CUDA, MPS, and CPUs without VNNI."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
         self._out_features, self._in_features = weight.shape
         assert self._in_features % INT8_INPUTS == 0
         self._dtype = weight.dtype
-        self._weight, scale = quantise(weight)
+        self._weight, scale = quantise(_whole(weight))
         self._scale = scale.to(weight.dtype)
         self._bias = bias
 
@@ -122,7 +156,7 @@ class DigitProduct(Product):
     that only the weights are rounded. Sums of integers are exact: a row's result does not depend on the rows beside it.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
         self._out_features, self._in_features = weight.shape
         self._dtype = weight.dtype
         self._slabs = []
@@ -204,10 +238,10 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return quantised, scale
 
 
-def lay_out(weight: torch.Tensor, bias: torch.Tensor | None, layout: str) -> Product:
+def lay_out(weight: Rows, bias: torch.Tensor | None, layout: str) -> Product:
     """Make the product of a weight in `layout`; a machine without the kernels for it gets the next best."""
     kinds: list[type[Product]] = [PackedProduct] if layout != PLAIN else []
-    if layout == INT8 and weight.numel() >= SMALLEST_INT8_WEIGHT:
+    if layout == INT8 and weight.shape.numel() >= SMALLEST_INT8_WEIGHT:
         kinds = [DigitProduct, *([Int8Product] if weight.shape[1] % INT8_INPUTS == 0 else []), *kinds]
     device, dtype = weight.device.type, weight.dtype
     kind = next((kind for kind in kinds if _multiplies_rightly(kind, device, dtype)), PlainProduct)
@@ -226,6 +260,10 @@ def _multiplies_rightly(kind: type[Product], device: str, dtype: torch.dtype) ->
     except (RuntimeError, AttributeError):  # no such kernel, or not for this dtype
         return False
     return torch.allclose(y, torch.full_like(y, 127.0 * size), rtol=1e-2)
+
+
+def _whole(weight: Rows) -> torch.Tensor:
+    return weight if isinstance(weight, torch.Tensor) else torch.cat(tuple(weight.split(weight.shape[0])))
 
 
 def _num_bytes(*tensors: torch.Tensor | None) -> int:

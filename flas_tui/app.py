@@ -19,6 +19,7 @@ from flas_engine.progress import Progress
 from flas_engine.request import Limits
 from flas_engine.worker import Worker
 from flas_tui.frame import FramedApp
+from flas_tui.garbage import paused_collection
 from flas_tui.history import History, default_history_path
 from flas_tui.options import AppOptions
 from flas_tui.recording import to_setup
@@ -43,7 +44,8 @@ END_SECONDS = 0.2
 def load_engine(spec: LoadSpec, *, progress: ReportProgress) -> EngineProtocol:
     """Load the real engine; the first call imports torch, which takes a second or two."""
     progress(Progress(activity="starting the engine"))
-    from flas_engine.engine import load_engine as load
+    with paused_collection():
+        from flas_engine.engine import load_engine as load
 
     return load(spec, progress=progress)
 

@@ -83,10 +83,11 @@ def _prepare(spec: LoadSpec) -> Prepared:
     """Load the base as `flas-tui train` does, with rows of random tokens, whose values no time depends on."""
     import random
 
-    from flas_engine.base import load_base, load_config, load_tokenizer
+    from flas_engine.base import load_base, load_config
     from flas_engine.benchmark.subject import base_path
     from flas_engine.kernels import PLAIN
     from flas_engine.machine import choose_device, choose_dtype
+    from flas_engine.tokenizer import load_tokenizer
     from flas_engine.training.batches import BatchPlan
     from flas_engine.training.examples import Example
     from flas_engine.training.prepare import Prepared, flow_config

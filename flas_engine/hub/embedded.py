@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flas_engine.hub.watched import Watch
     from flas_engine.progress import ReportProgress
 
-CONVERSION = 2
+CONVERSION = 3
 """Raised when the conversion comes to write something else, so that older folders are made again."""
 _COPY_BYTES = 1 << 20
 

@@ -116,6 +116,16 @@ def convert_gguf(source: Path, target: Path, report: ReportProgress) -> None:
     _forget_quantisation(model)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    _write_densely(target / "tokenizer.json")
+
+
+def _write_densely(tokenizer: Path) -> None:
+    """Write a tokenizer's file anew, half as long: Gemma's is then read in half the time, at every start."""
+    content = json.loads(tokenizer.read_text(encoding="utf-8"))
+    merges = content["model"].get("merges", [])
+    if not any(" " in token for pair in merges for token in pair):
+        content["model"]["merges"] = [" ".join(pair) for pair in merges]
+    tokenizer.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def _forget_quantisation(model: Any) -> None:

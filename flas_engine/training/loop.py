@@ -17,6 +17,7 @@ import psutil
 from flas_engine.errors import TrainingError
 from flas_engine.machine import DTYPES
 from flas_engine.training import metrics
+from flas_engine.training.card import write_card
 from flas_engine.training.folder import begin, sweep, update_name
 from flas_engine.training.samples import FLOW_TIME, draw_prompts, write_samples
 from flas_engine.training.state import (
@@ -92,6 +93,8 @@ class Loop:
             self._progress = replace(self._progress, end_reason="" if reason == "interrupted" else reason)
             self._save()
             self._tell(self._end(reason, message))
+        if reason != "interrupted" and self._accelerator.is_main_process:
+            write_card(self._folder.path)
         return reason
 
     def _resume(self) -> int | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine.base import load_base, load_config, load_generation_eos, load_tokenizer
+from flas_engine.base import load_base, load_config, load_generation_eos
 from flas_engine.checkpoint import check_layer
 from flas_engine.config import FlowConfig
 from flas_engine.data.rows import Source, read_rows
@@ -25,6 +25,7 @@ from flas_engine.kernels import PLAIN
 from flas_engine.machine import choose_dtype
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.prompts import end_of_turn_ids
+from flas_engine.tokenizer import load_tokenizer
 from flas_engine.training.batches import BatchPlan
 from flas_engine.training.estimate import require_memory
 from flas_engine.training.examples import make_examples

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from flas_tui.console import is_terminal, say
+from flas_tui.garbage import paused_collection
 
 if TYPE_CHECKING:
     from flas_engine.info import EngineInfo, EngineProtocol, LoadFunction, LoadSpec
@@ -21,7 +22,8 @@ _CLEAR_LINE = "\r\x1b[K"
 
 def load_function() -> LoadFunction:
     """Return what loads an engine; torch is imported here at the earliest."""
-    from flas_engine.engine import load_engine
+    with paused_collection():
+        from flas_engine.engine import load_engine
 
     return load_engine
 

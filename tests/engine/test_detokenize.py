@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from flas_engine.base import load_tokenizer
 from flas_engine.detokenize import REPLACEMENT, Detokenizer, StopStrings
+from flas_engine.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,11 @@ import pytest
 from byte_tokenizer import CHATML, FIRST_BYTE, GEMMA, LLAMA, SPECIALS, THINKING, byte_tokenizer
 from tiny import tiny_config
 
-from flas_engine.base import load_generation_eos, load_tokenizer
+from flas_engine.base import load_generation_eos
 from flas_engine.errors import ModelError, RequestError
 from flas_engine.prompts import end_of_turn_ids, render_prompt, tokenize_plainly
 from flas_engine.request import Message
+from flas_engine.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
