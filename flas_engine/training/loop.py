@@ -94,8 +94,8 @@ class Loop:
             self._progress = replace(self._progress, end_reason="" if reason == "interrupted" else reason)
             self._save()
             self._tell(self._end(reason, message))
-            if reason != "interrupted" and self._accelerator.is_main_process:
-                write_card(self._folder.path)
+        if reason != "interrupted" and self._accelerator.is_main_process:
+            write_card(self._folder.path)
         return reason
 
     def _resume(self) -> int | None:

@@ -17,9 +17,13 @@ KEPT_BLOCK_BYTES = 1 << 28
 
 
 def limit_threads() -> None:
-    """Use the physical cores, shared out among this machine's processes, unless `OMP_NUM_THREADS` says how many."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, choose_num_threads() // int(os.environ.get(LOCAL_PROCESSES, "1"))))
+    """Use as many as `OMP_NUM_THREADS` says, else the physical cores, shared out among this machine's processes.
+
+    Sums over other numbers of threads round differently: a run repeats bit for bit with as many.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    shared = choose_num_threads() // int(os.environ.get(LOCAL_PROCESSES, "1"))
+    torch.set_num_threads(max(1, int(wanted) if wanted.isdigit() else shared))
 
 
 def keep_freed_memory() -> None:

@@ -23,9 +23,9 @@ def read_sources(sources: Sequence[str]) -> RowSet:
 
 def token_counter(model: str) -> Callable[[Sequence[str]], list[int]]:
     """Return a function that counts the tokens of texts, without special ones, with the tokenizer of `model`."""
-    from flas_engine.tokenizer import load_tokenizer
     from flas_engine.hub.resolve import resolve
     from flas_engine.info import LoadSpec
+    from flas_engine.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(resolve(LoadSpec(model=model)).base)
 

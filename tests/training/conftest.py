@@ -1,8 +1,22 @@
-"""Makes the engine tests' tiny models importable here."""
+"""Makes the engine tests' tiny models importable here, and lets all runs compute on as many threads."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Runs are compared bit for bit, across processes and after tests that chose other numbers of threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
