@@ -69,7 +69,7 @@ def measure_all(specs: Sequence[LoadSpec], options: BenchOptions, *, with_app: b
     # Several models get a process each: what one leaves behind must not slow the next.
     models = [_measure(specs[0], options)] if len(specs) == 1 else [_measure_apart(spec, options) for spec in specs]
     result: dict[str, Any] = {
-        "command": shlex.join(["flas-tui", *sys.argv[1:]]),
+        "command": shlex.join(["flas-tui", *(word.rpartition("/")[2] for word in sys.argv[1:])]),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "models": models,
     }
