@@ -27,7 +27,7 @@ ROWS = tuple(
     Row(
         prompt="p",
         output="o" * (number % 30 + 1),
-        concepts=(f"c{number % 6}", "other words"),
+        concepts=(f"c{number % 6}", f"words for c{number % 6}"),
         concept_id=str(number % 6),
     )
     for number in range(60)
