@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,10 +69,9 @@ def _read_parquet(path: Path) -> Iterator[Record]:
 
 def _import_parquet() -> ModuleType:
     try:
-        from pyarrow import parquet
+        return importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise DataError('reading parquet files needs pyarrow; run: pip install "flas-tui[train]"') from None
-    return parquet
 
 
 def _read_json_lines(path: Path) -> Iterator[Record]:
