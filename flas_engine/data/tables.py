@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,9 +68,11 @@ def _read_parquet(path: Path) -> Iterator[Record]:
 
 def _import_parquet() -> ModuleType:
     try:
-        return importlib.import_module("pyarrow.parquet")
+        from pyarrow import parquet
     except ImportError:
         raise DataError('reading parquet files needs pyarrow; run: pip install "flas-tui[train]"') from None
+    module: ModuleType = parquet
+    return module
 
 
 def _read_json_lines(path: Path) -> Iterator[Record]:
