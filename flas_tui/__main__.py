@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from flas_tui.garbage import paused_collection
+
 COMPLETION_VARIABLE = "_FLAS_TUI_COMPLETE"
 """Set by the shell when it asks for completions."""
 
@@ -12,7 +14,8 @@ COMPLETION_VARIABLE = "_FLAS_TUI_COMPLETE"
 def main() -> None:
     """Run `flas-tui`; ends in `SystemExit`, never in a traceback."""
     if len(sys.argv) > 1 or COMPLETION_VARIABLE in os.environ:
-        from flas_tui.cli import main as run_command_line
+        with paused_collection():
+            from flas_tui.cli import main as run_command_line
 
         return run_command_line()
     from flas_tui.console import reported_errors

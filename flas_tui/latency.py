@@ -15,6 +15,7 @@ import random
 import select
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
@@ -126,6 +127,30 @@ def measure_first_paint(*, starts: int = 5) -> FirstPaint:
         smallest.append(_seconds_to_paint([sys.executable, "-c", SMALLEST_APP]))
         ours.append(_seconds_to_paint([sys.executable, "-m", "flas_tui"]))
     return FirstPaint(seconds=median(ours), smallest_seconds=median(smallest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Help:
+    """Median seconds that `flas-tui --help` takes as a whole process."""
+
+    help_seconds: float
+    libraries_seconds: float
+    """Of a process that imports Typer and Rich, and no more."""
+
+
+def measure_help(*, starts: int = 9) -> Help:
+    """Run `--help` and the imports alone in turn."""
+    ours, libraries = [], []
+    for _ in range(starts):
+        libraries.append(_seconds_of([sys.executable, "-c", "import typer, rich"]))
+        ours.append(_seconds_of([sys.executable, "-m", "flas_tui", "--help"]))
+    return Help(help_seconds=median(ours), libraries_seconds=median(libraries))
+
+
+def _seconds_of(command: Sequence[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
 
 
 def _seconds_to_paint(command: Sequence[str]) -> float:

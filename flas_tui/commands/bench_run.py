@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flas_engine.errors import FlasError, ModelError, RequestError
 from flas_tui.commands.engine_loading import LoadNarrator
 from flas_tui.console import say
-from flas_tui.latency import measure_first_paint, measure_key_to_paint
+from flas_tui.latency import measure_first_paint, measure_help, measure_key_to_paint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def measure_all(specs: Sequence[LoadSpec], options: BenchOptions, *, with_app: b
             say(f"measuring the app: key press to paint while {spec.model} streams a pair as fast as it can")
             report["app"] = _key_to_paint(spec)
         say("measuring the app: first paint, and key press to paint with two panes of 100 tokens/s")
-        result["app"] = asdict(measure_first_paint()) | _key_to_paint(None)
+        result["app"] = asdict(measure_first_paint()) | asdict(measure_help()) | _key_to_paint(None)
     return result
 
 

@@ -59,7 +59,7 @@ def with_app(report: dict[str, Any]) -> dict[str, Any]:
         "bytes_per_token": 90.0,
     }
     model = report | {"app": numbers}
-    app = numbers | {"seconds": 0.31, "smallest_seconds": 0.23}
+    app = numbers | {"seconds": 0.31, "smallest_seconds": 0.23, "help_seconds": 0.09, "libraries_seconds": 0.07}
     return {"command": report["command"], "date": report["date"], "models": [model], "app": app}
 
 
@@ -107,6 +107,7 @@ def test_the_app_is_shown_over_the_paced_engine_and_over_each_model(report: dict
     shown = render_markdown(with_app(report))
     assert shown.count("11 ms median, 42 ms p95, at 61 tokens/s a pane") == 2
     assert "first paint 0.31 s" in shown
+    assert "--help 0.09 s" in shown
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, report: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from flas_engine.hub.catalog import DEMO
 from flas_engine.info import LoadSpec
 from flas_tui import latency
-from flas_tui.latency import KeyToPaint, LatencyError, measure_first_paint, measure_key_to_paint
+from flas_tui.latency import KeyToPaint, LatencyError, measure_first_paint, measure_help, measure_key_to_paint
 from flas_tui.measured_app import Load
 
 
@@ -31,6 +31,12 @@ def test_the_first_paint_is_timed_on_the_app_as_it_is_started() -> None:
     measured = measure_first_paint(starts=1)
     assert 0.0 < measured.smallest_seconds < latency.PATIENCE_SECONDS
     assert 0.0 < measured.seconds < latency.PATIENCE_SECONDS
+
+
+def test_help_is_timed_beside_its_libraries() -> None:
+    measured = measure_help(starts=1)
+    assert 0.0 < measured.libraries_seconds < latency.PATIENCE_SECONDS
+    assert 0.0 < measured.help_seconds < latency.PATIENCE_SECONDS
 
 
 def test_quantiles_are_of_the_presses() -> None:
