@@ -6,17 +6,18 @@ Knows nothing of Textual, so everything here can be tested with a scripted engin
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import FlasError
+from flas_engine.info import LoadSpec
 from flas_tui.recording import from_record, to_record
 from flas_tui.session import STEERED, NotKept, RunOver, Session, to_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flas_engine.info import LoadSpec
     from flas_engine.worker import Worker
     from flas_tui.history import History
     from flas_tui.run_record import RunRecord
@@ -32,17 +33,17 @@ class Workbench:
         self._worker = worker
         self._clock = clock
         self._has_started = False
+        self._spec = LoadSpec()
 
     def start(self, spec: LoadSpec) -> None:
         """Start the worker and let it load."""
         self._has_started = True
         self._worker.start()
-        self.load(spec)
+        self._load(spec)
 
-    def load(self, spec: LoadSpec) -> None:
-        """Load another model in place of the present one."""
-        self.session.begin_load()
-        self._worker.load(spec)
+    def load(self, model: str) -> None:
+        """Load another model in place of the present one, with device, dtype and compiler as they were given."""
+        self._load(replace(self._spec, model=model, base=None, flow=None))
 
     def cancel_load(self) -> None:
         """Call off the load that is under way."""
@@ -90,6 +91,11 @@ class Workbench:
     def has_ended(self, timeout_seconds: float) -> bool:
         """Wait for the worker's thread to end; False when it had not by then."""
         return not self._has_started or self._worker.join(timeout_seconds)
+
+    def _load(self, spec: LoadSpec) -> None:
+        self._spec = spec
+        self.session.begin_load()
+        self._worker.load(spec)
 
     def _keep(self) -> list[Change]:
         """Put the present run into the history, once, if it has written anything."""

@@ -16,7 +16,6 @@ from textual import on
 from textual.widgets import Input
 
 from flas_engine.errors import FlasError
-from flas_engine.info import LoadSpec
 from flas_engine.request import parse_flow_time
 from flas_tui.bindings import screen_bindings
 from flas_tui.clipboard import copy
@@ -212,7 +211,7 @@ class CompareScreen(CompareView):
 
     def _load_model(self, name: str | None) -> None:
         if name is not None:
-            self._workbench.load(LoadSpec(model=name))
+            self._workbench.load(name)
             self._status.note(f"loading {name}; Space calls it off")
             self._show_facts()
 

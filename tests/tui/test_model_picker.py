@@ -9,6 +9,8 @@ from scripted_engine import ScriptedEngine, ScriptedLoader
 
 from flas_engine.errors import ModelError
 from flas_engine.hub.registry import find_entry
+from flas_engine.info import LoadSpec
+from flas_tui.options import AppOptions
 from flas_tui.screens.model_picker import Choice, ModelPicker, Room, describe_needs, look_around
 
 if TYPE_CHECKING:
@@ -57,6 +59,16 @@ async def test_choosing_a_model_loads_it_and_closes_the_picker() -> None:
         await screen.until(lambda: loader.specs[-1].model == "gemma-2-2b-it")
         await screen.until_ready()
         assert screen.app.screen is screen.compare
+
+
+async def test_a_chosen_model_is_loaded_where_and_how_the_command_line_said() -> None:
+    loader = ScriptedLoader(engine=ScriptedEngine())
+    options = AppOptions(flow="elsewhere/flow", device="cpu", dtype="int8", compiles=False)
+    async with app_on(load=loader, options=options) as screen:
+        await screen.until_ready()
+        screen.compare._load_model("gemma-2-2b-it")
+        await screen.until(lambda: len(loader.specs) == 2)
+        assert loader.specs[1] == LoadSpec(model="gemma-2-2b-it", device="cpu", dtype="int8", compiles=False)
 
 
 async def test_escape_closes_the_picker_and_loads_nothing() -> None:
