@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine.cache import KVCache, round_up
-from flas_engine.compiled import OP_BY_OP, LaunchGraphs
+from flas_engine.compiled import OP_BY_OP
 from flas_engine.control import RunControl
-from flas_engine.layers import Rotation, Window, Workspace, embed, make_window, rotation, run_layers, to_logits
+from flas_engine.layers import embed, make_window, run_layers, to_logits
+from flas_engine.pass_tables import PassTables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flas_engine.compiled import Functions
-    from flas_engine.layers import BaseModel
+    from flas_engine.layers import BaseModel, Window
     from flas_engine.steering import Steering
 
 CHUNK_TOKENS = 512
@@ -69,7 +70,7 @@ class LaneBatch:
             len(self._unique), round_up(longest), base.architecture.hidden_size, device=base.device
         )
         """[U, S, D] and later [B, S, D], float32: what layer l handed on, before steering."""
-        self._tables: _Tables | None = None
+        self._tables: PassTables | None = None
         self._reserve(longest)
         self._lower_start, self._upper_start = 0, [0] * len(prompts)
         self._prompt_logits: list[torch.Tensor | None] = [None] * len(prompts)
@@ -145,7 +146,7 @@ class LaneBatch:
         kind = (num_slots, self._steering is not None and self._steering.is_needed)
         return tables.graphs.run(kind, lambda: self._pass(tables, num_slots))
 
-    def _pass(self, tables: _Tables, num_slots: int) -> torch.Tensor:
+    def _pass(self, tables: PassTables, num_slots: int) -> torch.Tensor:
         """Move the live lanes by a token: nothing here depends on a value that is not in a tensor."""
         window = tables.window(num_slots)
         run = self._functions.run_layer
@@ -229,13 +230,13 @@ class LaneBatch:
         slots = slice(piece.start, piece.stop)
         return make_window(self._base.architecture, positions, slots, self._base.dtype, rows=rows)
 
-    def _tables_for_next(self) -> _Tables:
+    def _tables_for_next(self) -> PassTables:
         """Return the tables of the pass that reads the tokens added last, made anew when the caches have grown."""
         self._reserve(max(map(len, self._ids)) + 1)  # one more, where dead lanes write what means nothing
         if self._tables is None or self._tables.capacity < self._lower.capacity:
             live = set(self._live)
             positions = [len(ids) - (lane in live) for lane, ids in enumerate(self._ids)]
-            self._tables = _Tables(self._base, self._lower.capacity, positions, self._functions)
+            self._tables = PassTables(self._base, self._lower.capacity, positions, self._functions)
             self._tables.set_live(self._live)
         return self._tables
 
@@ -306,95 +307,6 @@ class LaneBatch:
 
     def _index(self, values: list[int] | list[list[int]]) -> torch.Tensor:
         return torch.tensor(values, device=self._base.device)
-
-
-class _Tables:
-    """All that a decoding pass looks up or writes, in tensors that stay where they are until the caches grow."""
-
-    def __init__(self, base: BaseModel, capacity: int, positions: list[int], functions: Functions) -> None:
-        a, device = base.architecture, base.device
-        num_lanes = len(positions)
-        self.capacity = capacity
-        self.graphs = LaunchGraphs()
-        self.workspace = None if functions.is_compiled else Workspace(base, num_lanes)
-        num_rows = self.workspace.num_rows if self.workspace else num_lanes
-        self.tokens = torch.zeros(num_rows, 1, dtype=torch.long, device=device)
-        self.live = torch.arange(num_lanes, device=device)
-        self._steps = torch.ones(num_lanes, dtype=torch.long, device=device)
-        self._positions = torch.tensor(positions, device=device)
-        self.places = self._positions + torch.arange(num_lanes, device=device) * capacity
-        """[B]: where in the caches' rows, one after the other, the lanes write."""
-        slots = torch.arange(capacity, device=device)
-        self._rotary = rotation(a.rotary, slots[:, None], base.dtype)
-        same = a.sliding_rotary is a.rotary
-        self._sliding_rotary = self._rotary if same else rotation(a.sliding_rotary, slots[:, None], base.dtype)
-        self._bias = _Bias(slots < self._positions[:, None], base.dtype)
-        self._sliding_window = a.sliding_window if a.sliding_layers and a.sliding_window else None
-        self._sliding_bias = self._bias
-        if self._sliding_window:
-            recent = slots >= self._positions[:, None] - self._sliding_window
-            self._sliding_bias = _Bias((slots < self._positions[:, None]) & recent, base.dtype)
-
-    def set_live(self, live: list[int]) -> None:
-        """Let only these lanes move on."""
-        self.graphs.forget()
-        self.live = torch.tensor(live, device=self.live.device)
-        self._steps.zero_().index_fill_(0, self.live, 1)
-
-    def put(self, tokens: torch.Tensor) -> None:
-        """Set the tokens that the live lanes read."""
-        self.tokens[:, 0].index_copy_(0, self.live, tokens)
-
-    def window(self, num_slots: int) -> Window:
-        """Return the window of the present positions."""
-        self._bias.show(self.places)
-        if self._sliding_window:
-            self._sliding_bias.show(self.places)
-            is_past = self._positions >= self._sliding_window
-            left = torch.where(is_past, self.places - self._sliding_window, self._sliding_bias.nowhere)
-            self._sliding_bias.hide(left)
-        rotary = self._rotation(self._rotary)
-        same = self._sliding_rotary is self._rotary
-        return Window(
-            slots=self.places,
-            rows=slice(None),
-            rotary=rotary,
-            sliding_rotary=rotary if same else self._rotation(self._sliding_rotary),
-            bias=self._bias.of(num_slots),
-            sliding_bias=self._sliding_bias.of(num_slots),
-        )
-
-    def step(self) -> None:
-        """Move the live lanes to their next position."""
-        self._positions.add_(self._steps)
-        self.places.add_(self._steps)
-
-    def _rotation(self, table: Rotation) -> Rotation:
-        cos, sin = (part.index_select(0, self._positions) for part in (table.cos, table.sin))
-        return Rotation(cos=cos, sin=sin)
-
-
-class _Bias:
-    """What is added to attention logits, [B, 1, 1, S]: 0 on visible slots and -inf on the others."""
-
-    def __init__(self, visible_BS: torch.Tensor, dtype: torch.dtype) -> None:
-        B, S = visible_BS.shape
-        self.nowhere = B * S
-        self._flat = torch.full((B * S + 1,), float("-inf"), dtype=dtype, device=visible_BS.device)
-        self._values = self._flat[:-1].view(B, 1, 1, S)
-        self._values.masked_fill_(visible_BS[:, None, None], 0.0)
-
-    def of(self, num_slots: int) -> torch.Tensor:
-        """Return what applies to the first slots."""
-        return self._values[..., :num_slots].contiguous()
-
-    def show(self, places: torch.Tensor) -> None:
-        """Make slots visible."""
-        self._flat.index_fill_(0, places, 0.0)
-
-    def hide(self, places: torch.Tensor) -> None:
-        """Make slots invisible; `nowhere` is the place of no slot."""
-        self._flat.index_fill_(0, places, float("-inf"))
 
 
 def _pieces(start: int, stop: int) -> Iterator[range]:

@@ -45,7 +45,7 @@ def make_split(rows: Sequence[Row], recipe: Recipe) -> Split:
     remaining = [number for number in candidates if rows[number].concept_id not in held_out]
     if recipe.held_out_rows >= len(remaining):
         raise TrainingError(
-            f"held_out_rows is {recipe.held_out_rows} and only {len(remaining)} rows could train; hold fewer rows out"
+            f"held_out_rows is {recipe.held_out_rows} but only {len(remaining)} could train; hold fewer rows out"
         )
     drawn = set(draw.sample(remaining, recipe.held_out_rows))
     trained = [number for number in remaining if number not in drawn]
