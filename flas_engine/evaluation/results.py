@@ -158,7 +158,7 @@ def generation_key(
     concept_id: str,
     concept: str,
     input_id: int,
-    input: str,  # noqa: A002 - the field's name
+    input: str,
     flow_time: float,
     seed: int,
     checkpoint: str,
