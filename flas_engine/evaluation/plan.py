@@ -135,10 +135,14 @@ def require_plan(folder: Path, plan: Plan) -> None:
             if not plan_path(folder).exists():
                 write_plan(folder, plan)
                 return
-            begun = read_plan(folder)
     except OSError as error:
         raise EvaluationError(f"{folder} cannot be written: {error.strerror}; give another --out") from None
-    if difference := find_difference(begun, plan):
+    check_plan(folder, plan)
+
+
+def check_plan(folder: Path, plan: Plan) -> None:
+    """Raise `EvaluationError` when `folder` holds another plan than this one, naming the difference."""
+    if plan_path(folder).exists() and (difference := find_difference(read_plan(folder), plan)):
         raise EvaluationError(
             f"{folder} was begun with another plan: {difference}\nGive the same options as before, or another --out"
         )
