@@ -64,8 +64,8 @@ def choose_lanes(
     if num_lanes is not None and memory_gigabytes is None:  # who names a number knows the machine
         return Room(num_lanes=most, lane_bytes=each, is_measured=False)
     limit = memory_gigabytes * 1e9 if memory_gigabytes is not None else FREE_SHARE * free_bytes(device)
-    is_measured = bool(work.missing) and each * most > MEASURED_FROM * limit
-    if is_measured and each * PROBED_LANES <= limit:
+    is_measured = bool(work.missing) and each * most > MEASURED_FROM * limit and each * PROBED_LANES <= limit
+    if is_measured:
         each = max(each, measure_lane(engine, work))
     if each > limit:
         raise EvaluationError(
