@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from flas_engine.control import RunControl
 from flas_engine.errors import EvaluationError
-from flas_engine.evaluation.concepts import choose_concepts, concept_of, read_concepts
+from flas_engine.evaluation.concepts import LIBRARY, choose_concepts, concept_of, read_concepts
 from flas_engine.evaluation.plan import Wishes, make_plan, require_flow
 from flas_engine.evaluation.prompts import read_prompts
 from flas_engine.evaluation.shards import Shard, join_processes, leave_processes, parse_shard
 from flas_engine.hub.capacity import gigabytes
+from flas_engine.hub.resolve import default_model
 from flas_engine.progress import ignore_progress
 from flas_engine.request import parse_flow_time
 from flas_tui.commands.engine_loading import LoadNarrator, open_engine
@@ -66,7 +67,7 @@ def make_wishes(options: EvalOptions) -> Wishes:
         check_text(text, "the concept")
     concepts = [concept_of(text) for text in options.concept]
     if options.concepts is not None:
-        concepts += read_concepts(options.concepts, options.spec.model or "")
+        concepts += read_concepts(options.concepts, _named_model(options))
     return Wishes(
         concepts=choose_concepts(concepts, options.num_concepts, options.concept_seed),
         prompt_source=options.prompts,
@@ -80,6 +81,12 @@ def make_wishes(options: EvalOptions) -> Wishes:
         solver=options.solver,
         num_steps=options.num_steps,
     )
+
+
+def _named_model(options: EvalOptions) -> str:
+    """Return whose library is meant by `library`."""
+    named = options.spec.flow or options.spec.model
+    return named or (default_model().name if options.concepts == LIBRARY else "")
 
 
 def evaluate_model(options: EvalOptions, wishes: Wishes) -> None:
