@@ -155,7 +155,7 @@ def test_the_longest_prompts_come_first_and_those_of_one_prompt_together(engine:
     lengths = [len(engine.render(lane_of(each))) for each in work.missing]
     assert lengths == sorted(lengths, reverse=True)
     assert work.longest_prompt == lengths[0]
-    assert work.lane_tokens == lengths[0] + 256
+    assert work.lane_tokens == engine.info.context_length == 512 < lengths[0] + 256
     places = [(each.method == "prompting", each.input) for each in work.missing]
     assert sum(place != before for place, before in zip(places[1:], places, strict=False)) == 2 * 30 - 1
 
@@ -182,6 +182,7 @@ def test_a_probe_runs_lanes_as_long_as_they_can_grow(
     assert measure_lane(engine, work) >= 0
     (request,) = seen
     assert len(request.lanes) == capacity.PROBED_LANES
-    assert request.lanes[0].flow_time != 0.0
+    assert all(lane.flow_time != 0.0 for lane in request.lanes)
+    assert len({lane.conversation for lane in request.lanes}) == len(request.lanes)
     tokens = len(engine.render(request.lanes[0])) + request.limits.max_new_tokens
     assert work.lane_tokens - 10 <= tokens <= work.lane_tokens

@@ -76,7 +76,7 @@ def test_every_text_is_what_the_engine_writes_for_its_lane_alone(
 
     engine = load_engine(flow=str(tiny_model / "flow"), device="cpu", dtype="float32")
     plan = read_plan(undisturbed)
-    for text in random.Random(0).sample(sorted(expected.values(), key=lambda each: each.key), 12):
+    for text in random.Random(0).sample(sorted(expected.values(), key=lambda each: each.key), 6):
         request = Request(lanes=(lane_of(text),), sampling=plan.sampling, limits=plan.limits)
         (alone,) = engine.generate(request)
         assert (alone.text, len(alone.token_ids)) == (text.text, text.num_tokens)
