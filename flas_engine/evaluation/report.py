@@ -1,4 +1,4 @@
-"""What a report of an evaluation says, as plain data: `summarise` fills it, terminal, Markdown, HTML, JSON and CSV show it.
+"""What a report of an evaluation says, as plain data, which `summarise` fills and every form of a report shows.
 
 All numbers are means over concepts, with intervals over concepts. Knows nothing of files and of how it is drawn.
 """
@@ -68,7 +68,7 @@ class Counts:
     failures: Mapping[str, int]
     """Judgements without a rating, by reason, the most frequent first."""
     num_not_written: int
-    """Texts that the grid of concepts, prompts, columns and seeds still lacks."""
+    """Texts that the plan still lacks."""
     prompt_tokens: int
     completion_tokens: int
     """What the judge read and wrote."""

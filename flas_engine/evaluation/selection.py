@@ -33,6 +33,8 @@ class Choice:
     """On the first half."""
     scores: Scores | None
     """On the other half; None where no text of it counts."""
+    with_fixed: Scores | None
+    """What the single flow time came to there."""
     other_half: tuple[Prompt, ...]
 
 
@@ -52,7 +54,7 @@ class Selection:
 def select_flow_times(evaluated: EvaluatedSet) -> Selection:
     """Choose on first halves and score on the others."""
     candidates = [column for column in evaluated.columns if column.method == STEERING]
-    choices: list[Choice] = []
+    chosen: list[tuple[Concept, Column, Scores, Sequence[Prompt]]] = []
     firsts: dict[Column, list[Scores]] = {column: [] for column in candidates}
     num_single = num_unscored = 0
     for concept in evaluated.concepts:
@@ -66,17 +68,20 @@ def select_flow_times(evaluated: EvaluatedSet) -> Selection:
         for column, scores in known.items():
             firsts[column].append(scores)
         best = _best(known)
-        choices.append(
-            Choice(
-                concept=concept,
-                column=best,
-                chosen_with=known[best],
-                scores=part_scores(evaluated, concept, best, second),
-                other_half=tuple(second),
-            )
-        )
+        chosen.append((concept, best, known[best], second))
     means = {column: mean for column in candidates if (mean := mean_scores(firsts[column])) is not None}
     fixed = _best(means) if means else None
+    choices = (
+        Choice(
+            concept=concept,
+            column=column,
+            chosen_with=scores,
+            scores=part_scores(evaluated, concept, column, half),
+            with_fixed=None if fixed is None else part_scores(evaluated, concept, fixed, half),
+            other_half=tuple(half),
+        )
+        for concept, column, scores, half in chosen
+    )
     return Selection(choices=tuple(choices), fixed=fixed, num_single=num_single, num_unscored=num_unscored)
 
 
