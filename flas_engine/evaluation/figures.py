@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flas_engine.evaluation.report import Means, Report
 
 WIDTH, HEIGHT = 420, 290
-LEFT, RIGHT, TOP, BOTTOM = 36, 70, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 36, 78, 14, 42
 LINE = 14
 """Between two labels, at least."""
 SHIFT = 3
