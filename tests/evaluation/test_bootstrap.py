@@ -13,7 +13,7 @@ from flas_engine.evaluation.scores import harmonic_mean
 
 REPETITIONS = 400
 RESAMPLES = 1000
-TRUE_DRAWS = 100_000
+POPULATION = 4000
 DEVIATIONS = 2.58
 """Of a binomial share: it leaves them by chance once in a hundred times, and the draws are seeded."""
 
@@ -26,15 +26,17 @@ def concept_score(draw: random.Random) -> float:
 
 
 @pytest.fixture(scope="module")
-def true_mean() -> float:
+def population() -> list[float]:
     draw = random.Random(0)
-    return fmean(concept_score(draw) for _ in range(TRUE_DRAWS))
+    return [concept_score(draw) for _ in range(POPULATION)]
 
 
 @pytest.mark.parametrize(("num_concepts", "level"), [(20, 0.95), (100, 0.95), (20, 0.8)])
-def test_intervals_cover_the_true_mean_at_the_stated_rate(num_concepts: int, level: float, true_mean: float) -> None:
-    draw = random.Random(num_concepts)
-    rows = [[concept_score(draw) for _ in range(num_concepts)] for _ in range(REPETITIONS)]
+def test_intervals_cover_the_true_mean_at_the_stated_rate(
+    num_concepts: int, level: float, population: list[float]
+) -> None:
+    draw, true_mean = random.Random(num_concepts), fmean(population)
+    rows = [draw.choices(population, k=num_concepts) for _ in range(REPETITIONS)]
     covered = 0
     for estimate in estimate_means(rows, resamples=RESAMPLES, level=level):
         assert estimate is not None
@@ -44,9 +46,8 @@ def test_intervals_cover_the_true_mean_at_the_stated_rate(num_concepts: int, lev
     assert abs(covered / REPETITIONS - level) <= bound
 
 
-def test_equal_values_and_seeds_give_equal_intervals() -> None:
-    draw = random.Random(0)
-    rows = [[concept_score(draw) for _ in range(30)] for _ in range(2)]
+def test_equal_values_and_seeds_give_equal_intervals(population: list[float]) -> None:
+    rows = [population[:30], population[30:60]]
     assert estimate_means(rows, resamples=RESAMPLES) == estimate_means(rows, resamples=RESAMPLES)
     assert estimate_means(rows, resamples=RESAMPLES, seed=1) != estimate_means(rows, resamples=RESAMPLES)
 
