@@ -10,7 +10,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from flas_engine.evaluation.figures import draw_chosen, draw_curves, draw_worth
+from flas_engine.evaluation.figures import draw_chosen, draw_curves, draw_differences, draw_worth
 from flas_engine.evaluation.notes import (
     ESTIMATE,
     MEASURE_NAMES,
@@ -74,8 +74,7 @@ def _body(report: Report) -> Iterator[str]:
         yield _note(gaps)
     yield "<h2>Means over all prompts</h2>"
     yield _summary_table(report.columns, "Each column over all prompts of all concepts, with intervals")
-    if curves := draw_curves(report):
-        yield f'<div class="figures">{curves}</div>'
+    yield f'<div class="figures">{draw_curves(report)}{draw_differences(report)}</div>'
     if report.halves:
         yield "<h2>Choosing the flow time</h2>"
         yield _summary_table(report.halves, "On the prompts that did not choose")
