@@ -105,7 +105,7 @@ def draw_differences(report: Report) -> str:
     parts.append(f'<path class="zero" d="M{LEFT} {frame.y(0):.1f}H{WIDTH - RIGHT}"/>')
     for index, (kind, points) in enumerate(lines):
         parts += _curve(frame, kind, points, SHIFT * (index - 0.5))
-    parts += _end_labels([(f"to {kind}", kind, frame.y(points[-1][1].mean)) for kind, points in lines])
+    parts += _end_labels([(kind, kind, frame.y(points[-1][1].mean)) for kind, points in lines])
     values = "; ".join(
         f"to {kind}: {', '.join(f'T {time:g} {write_estimate(each, signed=True)}' for time, each in points)}"
         for kind, points in lines
