@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-from tiny_evaluation import NUM_TEXTS, arguments
+from tiny_evaluation import NUM_TEXTS, arguments, load_tiny_engine
 
 from flas_engine.errors import EvaluationError
 from flas_engine.evaluation import capacity
@@ -133,9 +133,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> Engine:
-    from flas_engine.engine import load_engine
-
-    return load_engine(flow=str(tiny_model / "flow"), device="cpu", dtype="float32")
+    return load_tiny_engine(tiny_model)
 
 
 @pytest.fixture(scope="module")
