@@ -1,4 +1,4 @@
-"""The whole chain as it is typed: eval, judge through a real server, judge offline, report."""
+"""The whole chain as it is typed: texts are written, judged through a real server, and reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
         yield running
 
 
-def test_texts_are_written_judged_twice_and_reported(
+def test_texts_are_written_judged_once_and_reported(
     run: Run, tiny_model: Path, server: ChatServer, tmp_path: Path
 ) -> None:
     out = tmp_path / "evaluation"
