@@ -27,6 +27,10 @@ class DownloadError(FlasError):
     """Files that could not be had: no network, no licence, no token, no such repository, no room."""
 
 
+class EndpointError(FlasError):
+    """A server that was asked and gave no answer: its address, its key, its model, its load."""
+
+
 class DataError(FlasError):
     """Training data that is missing, empty or not of a known form, or that could not be made."""
 
@@ -37,3 +41,7 @@ class Cancelled(FlasError):
 
 class TrainingError(FlasError):
     """A training run that cannot begin, go on or be written: its recipe, its folder, its losses."""
+
+
+class EvaluationError(FlasError):
+    """An evaluation that cannot begin, go on, be judged or be reported: its plan, its folder, its judge."""

@@ -28,8 +28,10 @@ LIGHT_MODULES = (
     "hub.registry",
     "config",
     "solvers",
+    "evaluation.results",
     "training.metrics",
     "training.curves",
+    "evaluation.reporting",
 )
 
 
