@@ -19,6 +19,7 @@ from flas_tui.commands.eval import eval_app
 from flas_tui.commands.generate import generate
 from flas_tui.commands.judge import judge
 from flas_tui.commands.models import models_app
+from flas_tui.commands.report import report
 from flas_tui.commands.train import train_app
 from flas_tui.commands.train_evaluate import evaluate
 from flas_tui.commands.train_monitor import monitor
@@ -40,6 +41,7 @@ app.add_typer(data_app)
 app.add_typer(train_app)
 app.add_typer(eval_app)
 app.command()(judge)
+app.command()(report)
 app.command()(doctor)
 app.command()(bench)
 train_app.command()(monitor)
