@@ -181,7 +181,7 @@ def _scale(engine: Engine, aspect: Aspect, zero: Sequence[float], two: Sequence[
     pairs = [low < high for low in zero for high in two]
     if not pairs or fmean(pairs) <= LEAST_IN_ORDER:  # above it the medians cannot change places
         raise EvaluationError(
-            f"{engine.info.name} cannot judge offline: of the calibration texts it puts {sum(pairs)} of {len(pairs)} "
-            f"pairs in the right order by {aspect}, and more than {LEAST_IN_ORDER:.0%} are needed; choose another --model"
+            f"{engine.info.name} cannot judge offline: it puts {sum(pairs)} of {len(pairs)} pairs of calibration texts "
+            f"in the right order by {aspect}, and more than {LEAST_IN_ORDER:.0%} are needed; choose another --model"
         )
     return Scale(zero=median(zero), two=median(two))
