@@ -37,3 +37,7 @@ class Cancelled(FlasError):
 
 class TrainingError(FlasError):
     """A training run that cannot begin, go on or be written: its recipe, its folder, its losses."""
+
+
+class EvaluationError(FlasError):
+    """An evaluation that cannot begin, go on, be judged or be reported: its plan, its folder, its judge."""
