@@ -68,12 +68,6 @@ class TableRow:
     best: int | None = None
     """The column with the highest score, if any is above 0."""
 
-    @property
-    def concept_id(self) -> tuple[str, str]:
-        """Names the row in any table of the evaluation."""
-        return ("", "") if self.concept is None else (self.concept.concept_id, self.concept.concept)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationTable:
     """Everything that is drawn of an evaluation at once."""
@@ -95,9 +89,9 @@ def make_table(evaluated: EvaluatedSet, view: View) -> EvaluationTable:
     """Put the table together; rows without a value are last in every order by value."""
     compared = choose_compared(evaluated, view.measure)
     concepts = [concept for concept in evaluated.concepts if _matches(concept, view.search)]
-    rows = _sort([_make_row(evaluated, concept, view.measure, compared) for concept in concepts], evaluated, view)
     columns = [_title_of(column) for column in evaluated.columns]
     columns += [TableColumn(key=GAIN, title="gain")] if compared else []
+    rows = _sort([_make_row(evaluated, concept, view.measure, compared) for concept in concepts], columns, view)
     return EvaluationTable(
         title="concept",
         columns=tuple(columns),
@@ -180,16 +174,18 @@ def _best(cells: Sequence[TableCell]) -> int | None:
     return values.index(max(values)) if values and max(values) > 0 else None
 
 
-def _sort(rows: list[TableRow], evaluated: EvaluatedSet, view: View) -> list[TableRow]:
+def _sort(rows: list[TableRow], columns: Sequence[TableColumn], view: View) -> list[TableRow]:
     if view.sort == AS_READ:
         return rows
     if view.sort == BY_NAME:
         return sorted(rows, key=lambda row: row.title.casefold(), reverse=view.is_descending)
-    labels = [column.label for column in evaluated.columns]
-    index = labels.index(view.sort) if view.sort in labels else -1
-    known = [row for row in rows if row.cells and row.cells[index].value is not None]
+    keys = [column.key for column in columns]
+    if view.sort not in keys:
+        return rows
+    index = keys.index(view.sort)
+    known = [row for row in rows if row.cells[index].value is not None]
     known.sort(key=partial(_value_at, index), reverse=view.is_descending)
-    return known + [row for row in rows if not row.cells or row.cells[index].value is None]
+    return known + [row for row in rows if row.cells[index].value is None]
 
 
 def _value_at(index: int, row: TableRow) -> float:

@@ -8,7 +8,7 @@ without telling hues apart. A row's best column is bold and underlined. Knows no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -18,13 +18,14 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from flas_tui.evaluation_table import GAIN, HIGHEST, EvaluationTable
+from flas_tui.evaluation_table import BY_NAME, GAIN, HIGHEST, EvaluationTable
 
 if TYPE_CHECKING:
     from rich.style import Style
     from textual import events
 
-    from flas_tui.evaluation_table import Cell, Row
+    from flas_engine.evaluation.scores import Concept
+    from flas_tui.evaluation_table import TableCell, TableRow
 
 SCORE_LEVELS = 9
 """Steps of the colour scale from 0 to 2: the theme's style sheet has a colour for each."""
@@ -34,6 +35,10 @@ SCORE_CELLS, GAIN_CELLS = 6, 7
 """Of a cell without the space behind it: [1.02] and [+0.28] when the cursor is there."""
 LEAST_TITLE_CELLS = 18
 NOT_RATED, NOTHING = "·", ""
+SIGNS = {True: "▾", False: "▴"}
+"""Of an order, by whether it is descending."""
+
+K = TypeVar("K")
 
 
 class ScoreGrid(ScrollView, can_focus=True):
@@ -95,9 +100,9 @@ class ScoreGrid(ScrollView, can_focus=True):
         return self._table
 
     @property
-    def concept_id(self) -> str | None:
+    def concept(self) -> Concept | None:
         """Of the row under the cursor; None in an empty table."""
-        return self._table.rows[self._row].concept_id if self._table.rows else None
+        return self._table.rows[self._row].concept if self._table.rows else None
 
     @property
     def column(self) -> str | None:
@@ -106,19 +111,14 @@ class ScoreGrid(ScrollView, can_focus=True):
 
     def show(self, table: EvaluationTable) -> None:
         """Put `table` in the place of the present one; the cursor stays with its concept and column."""
-        concept_id, column = self.concept_id, self.column
+        concept, column = self.concept, self.column
         self._table = table
-        self._row = _find([row.concept_id for row in table.rows], concept_id, self._row)
+        self._row = _find([row.concept for row in table.rows], concept, self._row)
         self._column = _find([each.key for each in table.columns], column, self._column)
         self.virtual_size = Size(0, len(table.rows) + FIXED_ROWS)
         self._keep_in_sight()
         self.refresh()
         self.post_message(self.Moved())
-
-    def go_to(self, concept_id: str | None, column: str | None) -> None:
-        """Put the cursor on a cell; what is not in the table is left as it is."""
-        row = _find([row.concept_id for row in self._table.rows], concept_id, self._row)
-        self._go(row, _find([each.key for each in self._table.columns], column, self._column))
 
     # Moving
 
@@ -237,20 +237,17 @@ class ScoreGrid(ScrollView, can_focus=True):
 
     def _draw_header(self) -> list[Segment]:
         table, shown, header = self._table, self._shown_columns, self._style("header")
-        sign = {True: "▾", False: "▴"}
-        title = f" {table.title}" + (sign[table.is_descending] if table.sorted_by == "" else "")
-        before = "‹" if shown.start else " "
-        segments = [Segment(_fit(title, self._title_cells - 1) + before, header)]
+        title = f" {table.title}" + (SIGNS[table.is_descending] if table.sorted_by == BY_NAME else "")
+        segments = [Segment(_fit(title, self._title_cells - 1) + ("‹" if shown.start else " "), header)]
         for column in shown:
-            each, width = table.columns[column], self._cells_of(column) - 1
+            each, is_cut = table.columns[column], column == shown.stop - 1 and shown.stop < len(table.columns)
             is_sorted = table.sorted_by == each.key
-            text = each.title + (sign[table.is_descending] if is_sorted else "")
-            segments.append(Segment(f"{text:>{width}}", self._style("header", "sorted") if is_sorted else header))
-            is_cut = column == shown.stop - 1 and shown.stop < len(table.columns)
-            segments.append(Segment("›" if is_cut else " ", header))
+            style = self._style("header", "sorted") if is_sorted else header
+            sign = SIGNS[table.is_descending] if is_sorted else "›" if is_cut else " "
+            segments.append(Segment(f"{each.title:>{self._cells_of(column) - 1}}{sign}", style))
         return segments
 
-    def _draw_row(self, row: Row, *, is_here: bool, is_mean: bool) -> list[Segment]:
+    def _draw_row(self, row: TableRow, *, is_here: bool, is_mean: bool) -> list[Segment]:
         title = self._style("mean" if is_mean else "title", *(["here"] if is_here else []))
         sign = "▸" if is_here else " "
         segments = [Segment(sign + _fit(row.title, self._title_cells - 2) + " ", title)]
@@ -259,7 +256,7 @@ class ScoreGrid(ScrollView, can_focus=True):
             segments += self._draw_cell(row.cells[column], column, is_best=column == row.best, is_cursor=is_cursor)
         return segments
 
-    def _draw_cell(self, cell: Cell, column: int, *, is_best: bool, is_cursor: bool) -> tuple[Segment, Segment]:
+    def _draw_cell(self, cell: TableCell, column: int, *, is_best: bool, is_cursor: bool) -> tuple[Segment, Segment]:
         is_gain = self._table.columns[column].key == GAIN
         width = self._cells_of(column) - 1
         names = ["cursor"] if is_cursor and self.has_focus else []
@@ -285,7 +282,7 @@ def score_level(value: float) -> int:
     return max(0, min(round(value / HIGHEST * (SCORE_LEVELS - 1)), SCORE_LEVELS - 1))
 
 
-def _find(keys: list[str], wanted: str | None, otherwise: int) -> int:
+def _find(keys: list[K], wanted: K, otherwise: int) -> int:
     """Where `wanted` is among `keys`, else the index nearest to `otherwise`."""
     if wanted in keys:
         return keys.index(wanted)
