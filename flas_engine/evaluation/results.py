@@ -1,6 +1,6 @@
-"""What an evaluation's folder holds: generations, judgements, and who judged.
+"""What an evaluation's folder holds: a plan, generations, judgements, and who judged.
 
-    EVAL/plan.json                    what was asked for (see `plan`)
+    EVAL/plan.json                    what was asked for
     EVAL/generations.jsonl            and generations-I-of-N.jsonl, those of shard I of N
     EVAL/judgements/SLUG.jsonl, .json the judgements of one judge, and who it is
 
@@ -14,13 +14,15 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flas_engine.atomic import write_atomically
 from flas_engine.errors import EvaluationError
 from flas_engine.record_log import read_records
+from flas_engine.request import Limits, Sampling
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 Method = Literal["steering", "prompting", "baseline"]
@@ -37,6 +39,51 @@ MAX_RATING = 2.0
 _KEY_DIGITS = 24
 _NOISE_BITS = 31
 """Enough to tell lanes apart, and short enough to be typed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedConcept:
+    """A concept that texts are written for."""
+
+    concept_id: str
+    concept: str
+    genre: str = ""
+    """Empty when unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What was asked for: all that the generations of a folder follow from."""
+
+    model: str
+    base: str
+    flow: str
+    """Empty without one, as is `checkpoint`."""
+    checkpoint: str
+    """First 16 hexadecimal digits of the sha256 of the flow's file."""
+    dtype: str
+    prompt_format: str
+    concepts: tuple[PlannedConcept, ...]
+    prompts: str
+    """Where prompts are drawn from: `alpaca-eval`, `bundled`, or the name of a file."""
+    prompts_hash: str
+    """Of all prompts to draw from."""
+    prompts_per_concept: int
+    methods: tuple[Method, ...]
+    flow_times: tuple[float, ...]
+    """Of steering: without 0, which is the baseline."""
+    seeds: tuple[int, ...]
+    sampling: Sampling
+    limits: Limits
+    solver: str
+    num_steps: int | None
+    """Of the solver; None without a flow."""
+    prompting: str
+    """The template by which `prompting` asks for a concept; empty without that method."""
+    versions: Mapping[str, str]
+    """Of the packages that wrote the texts."""
+    origin: str = ""
+    """The file that texts were imported from; empty when they were written here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +158,7 @@ def generation_key(
     concept_id: str,
     concept: str,
     input_id: int,
-    input: str,  # noqa: A002 - the field's name
+    input: str,
     flow_time: float,
     seed: int,
     checkpoint: str,
@@ -149,6 +196,27 @@ def generations_path(folder: Path, shard: int = 0, num_shards: int = 1) -> Path:
 def judgements_path(folder: Path, slug: str) -> Path:
     """Return where the judgements of a judge are; who it is stands beside it in `.json`."""
     return folder / "judgements" / f"{slug}.jsonl"
+
+
+def plan_path(folder: Path) -> Path:
+    """Return where the plan of an evaluation is."""
+    return folder / "plan.json"
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read what was asked for; raises `EvaluationError` when there is no plan, or it is damaged."""
+    path = plan_path(folder)
+    if not path.exists():
+        raise EvaluationError(f"{folder} holds no evaluation: {path.name} is missing; make one with flas-tui eval")
+    try:
+        return _parse_plan(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(f"{path} is damaged ({error}); evaluate into another folder") from None
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write what is asked for; raises `EvaluationError` when that cannot be done."""
+    write_json(plan_path(folder), asdict(plan))
 
 
 def read_generations(folder: Path) -> list[Generation]:
@@ -196,6 +264,17 @@ def write_json(path: Path, content: object) -> None:
             f"{path} cannot be written ({error.strerror}); check its permissions and the disk, "
             "then run the same command: it goes on"
         ) from None
+
+
+def _parse_plan(raw: dict[str, Any]) -> Plan:
+    limits = raw["limits"]
+    parsed = {
+        "concepts": tuple(PlannedConcept(**concept) for concept in raw["concepts"]),
+        "sampling": Sampling(**raw["sampling"]),
+        "limits": Limits(max_new_tokens=limits["max_new_tokens"], stop=tuple(limits["stop"])),
+    }
+    lists = {name: tuple(raw[name]) for name in ("methods", "flow_times", "seeds")}
+    return Plan(**(raw | parsed | lists))
 
 
 def _read_judge(path: Path) -> JudgeInfo:
