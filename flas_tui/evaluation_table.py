@@ -111,7 +111,7 @@ def choose_compared(evaluated: EvaluatedSet, measure: str) -> tuple[Column, Colu
     means = {
         column: value
         for column in evaluated.columns
-        if column.method == STEERING and (value := _mean_of(evaluated, evaluated.concepts, column, measure)) is not None
+        if column.method == STEERING and (value := mean_of(evaluated, evaluated.concepts, column, measure)) is not None
     }
     return (max(means, key=means.__getitem__), reference) if means and reference is not None else None
 
@@ -120,6 +120,11 @@ def value_of(scores: Scores | None, measure: str) -> float | None:
     """Return one of the four measures."""
     value: float | None = None if scores is None else getattr(scores, measure)
     return value
+
+
+def mean_of(evaluated: EvaluatedSet, concepts: Iterable[Concept], column: Column, measure: str) -> float | None:
+    """Return the mean of a column over concepts, of those that have scores."""
+    return value_of(mean_scores(evaluated.scores(concept, column) for concept in concepts), measure)
 
 
 def column_of(evaluated: EvaluatedSet, key: str) -> Column | None:
@@ -155,7 +160,7 @@ def _make_row(
 def _make_means(
     evaluated: EvaluatedSet, concepts: Sequence[Concept], rows: Sequence[TableRow], measure: str
 ) -> TableRow:
-    cells = [TableCell(value=_mean_of(evaluated, concepts, column, measure)) for column in evaluated.columns]
+    cells = [TableCell(value=mean_of(evaluated, concepts, column, measure)) for column in evaluated.columns]
     best = _best(cells)
     if rows and len(rows[0].cells) > len(cells):
         gains = [row.cells[-1].value for row in rows]
@@ -163,10 +168,6 @@ def _make_means(
         cells.append(TableCell(value=sum(known) / len(known) if known else None))
     num = f"{len(concepts)} of {len(evaluated.concepts)}" if len(concepts) < len(evaluated.concepts) else len(concepts)
     return TableRow(title=f"mean of {num}", cells=tuple(cells), best=best)
-
-
-def _mean_of(evaluated: EvaluatedSet, concepts: Iterable[Concept], column: Column, measure: str) -> float | None:
-    return value_of(mean_scores(evaluated.scores(concept, column) for concept in concepts), measure)
 
 
 def _best(cells: Sequence[TableCell]) -> int | None:

@@ -12,7 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import EvaluationError, FlasError
+from flas_engine.evaluation.results import plan_path, read_judges, read_plan
 from flas_engine.evaluation.scores import load_evaluation
+from flas_tui.evaluation_summary import choose_judge, count_planned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 READING_SHARE = 0.1
 """Of the time, at most, that reading the folder may take while it grows."""
-PLAN_FILE = "plan.json"
 
 Signature = tuple[tuple[str, int, int], ...]
 
@@ -35,6 +36,8 @@ class EvaluationWatcher:
         self.lock = threading.Lock()
         self.evaluated: EvaluatedSet | None = None
         """As it was read last; None before that, and while there is nothing."""
+        self.num_planned = 0
+        """Texts that the plan asks for; 0 where it does not tell."""
         self.error: FlasError | None = None
         """Why the last reading failed; the next change of the folder is another try."""
         self.is_growing = False
@@ -75,14 +78,16 @@ class EvaluationWatcher:
             self._wake.wait(max(self._poll_seconds, (time.monotonic() - began) / READING_SHARE))
 
     def _read(self, judge: str | None, *, is_growing: bool) -> None:
-        evaluated, failure = None, None
+        evaluated, num_planned, failure = None, 0, None
         try:
-            evaluated = load_evaluation(self.folder, judge)
+            if plan_path(self.folder).exists():
+                num_planned = count_planned(read_plan(self.folder))
+            evaluated = load_evaluation(self.folder, judge or choose_judge(read_judges(self.folder)))
         except FlasError as error:
             failure = error
         with self.lock:
             self.evaluated = evaluated if evaluated is not None else self.evaluated
-            self.error, self.is_growing = failure, is_growing
+            self.num_planned, self.error, self.is_growing = num_planned, failure, is_growing
             self.version += 1
 
     def _settle(self) -> None:
@@ -94,7 +99,7 @@ class EvaluationWatcher:
 def signature_of(folder: Path) -> Signature:
     """Return what changes whenever a file of the evaluation does: names, sizes and times."""
     found = []
-    for pattern in ("generations*.jsonl", PLAN_FILE, "judgements/*.json*"):
+    for pattern in ("generations*.jsonl", plan_path(folder).name, "judgements/*.json*"):
         for path in folder.glob(pattern):
             try:
                 facts = path.stat()
@@ -108,8 +113,9 @@ def check_evaluation(folder: Path) -> Path:
     """Return `folder` when it is an evaluation's; raises `EvaluationError` otherwise."""
     if not folder.is_dir():
         raise EvaluationError(f"there is no folder {folder}; give the folder that `flas-tui eval --out` wrote")
-    if not (folder / PLAN_FILE).exists() and not any(folder.glob("generations*.jsonl")):
+    plan = plan_path(folder)
+    if not plan.exists() and not any(folder.glob("generations*.jsonl")):
         raise EvaluationError(
-            f"{folder} is no evaluation: it holds neither {PLAN_FILE} nor generations; give the folder that --out named"
+            f"{folder} is no evaluation: it holds neither {plan.name} nor generations; give the folder that --out named"
         )
     return folder

@@ -21,8 +21,8 @@ from flas_tui.run_summary import (
     describe_setting,
     format_fact,
 )
-from flas_tui.run_watcher import RunWatcher
-from flas_tui.screens.run_prompt import RunPrompt
+from flas_tui.run_watcher import RunWatcher, check_run
+from flas_tui.screens.folder_prompt import FolderKind, FolderPrompt
 from flas_tui.widgets.inspector import format_bytes
 from flas_tui.widgets.line_chart import LineChart, write_number
 from flas_tui.widgets.run_bar import RunBar, RunFacts
@@ -51,6 +51,9 @@ WRITERS: dict[str, Callable[[float], str]] = {
     "throughput": "{:,.0f}".format,
 }
 """Of a chart, how its legend writes a value."""
+RUN_FOLDER = FolderKind(
+    title="watch a training run", placeholder="the folder that flas-tui train --out wrote", check=check_run
+)
 HINTS: Hints = (("c", "charts"), ("z", "zoom"), ("n", "samples"), ("o", "open"), ("Esc", "close"), ("?", "help"))
 INTRODUCTION = (
     "A training run, from its folder: live while it trains, and as it ended afterwards. Losses are in nats a token: of "
@@ -211,4 +214,4 @@ def ask_for_run(app: App[Any], *, suggested: str = "", replaces: bool = False) -
         else:
             app.push_screen(screen)
 
-    app.push_screen(RunPrompt(suggested), watch)
+    app.push_screen(FolderPrompt(RUN_FOLDER, suggested), watch)

@@ -170,20 +170,20 @@ class ScoreGrid(ScrollView, can_focus=True):
     def _width(self) -> int:
         return int(self.scrollable_content_region.width)
 
-    def _cells_of(self, column: int) -> int:
+    def _width_of(self, column: int) -> int:
         return (GAIN_CELLS if self._table.columns[column].key == GAIN else SCORE_CELLS) + 1
 
     @property
     def _title_cells(self) -> int:
         """Room for the concepts: what the columns leave, and no more than the longest takes."""
-        left = self._width - sum(map(self._cells_of, range(len(self._table.columns))))
+        left = self._width - sum(map(self._width_of, range(len(self._table.columns))))
         return max(LEAST_TITLE_CELLS, min(left, self._table.longest_title + 3))
 
     def _num_columns_from(self, first: int) -> int:
         """How many columns find room when `first` is the first; at least one."""
         room, count = self._width - self._title_cells, 0
         for column in range(first, len(self._table.columns)):
-            room -= self._cells_of(column)
+            room -= self._width_of(column)
             if room < 0:
                 break
             count += 1
@@ -198,9 +198,9 @@ class ScoreGrid(ScrollView, can_focus=True):
         """The column that lies `x` cells from the left; None for the concepts and for what is beside the table."""
         left = self._title_cells
         for column in self._shown_columns:
-            if left <= x < left + self._cells_of(column):
+            if left <= x < left + self._width_of(column):
                 return column
-            left += self._cells_of(column)
+            left += self._width_of(column)
         return None
 
     def on_click(self, event: events.Click) -> None:
@@ -244,7 +244,7 @@ class ScoreGrid(ScrollView, can_focus=True):
             is_sorted = table.sorted_by == each.key
             style = self._style("header", "sorted") if is_sorted else header
             sign = SIGNS[table.is_descending] if is_sorted else "›" if is_cut else " "
-            segments.append(Segment(f"{each.title:>{self._cells_of(column) - 1}}{sign}", style))
+            segments.append(Segment(f"{each.title:>{self._width_of(column) - 1}}{sign}", style))
         return segments
 
     def _draw_row(self, row: TableRow, *, is_here: bool, is_mean: bool) -> list[Segment]:
@@ -258,7 +258,7 @@ class ScoreGrid(ScrollView, can_focus=True):
 
     def _draw_cell(self, cell: TableCell, column: int, *, is_best: bool, is_cursor: bool) -> tuple[Segment, Segment]:
         is_gain = self._table.columns[column].key == GAIN
-        width = self._cells_of(column) - 1
+        width = self._width_of(column) - 1
         names = ["cursor"] if is_cursor and self.has_focus else []
         if cell.value is None:
             text, names = (NOT_RATED if cell.num_written else NOTHING), ["quiet", *names]

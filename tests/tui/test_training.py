@@ -224,7 +224,7 @@ async def test_it_opens_from_the_app_and_closes_to_it(tmp_path: Path) -> None:
 
 
 async def type_folder(screen: Screen, folder: str) -> None:
-    field = screen.app.screen.query_one("#run-folder")
+    field = screen.app.screen.query_one("#folder-field")
     field.value = folder  # type: ignore[attr-defined]
     await screen.press("enter")
 
