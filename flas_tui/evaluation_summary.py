@@ -69,9 +69,7 @@ def describe_cell(evaluated: EvaluatedSet, concept: Concept, column: Column) -> 
     return f"{column.label}  {describe_scores(cell.means, 'no text is rated in full')}  ·  {_describe_texts(cell)}"
 
 
-def describe_gain(
-    evaluated: EvaluatedSet, concept: Concept, compared: tuple[Column, Column], measure: str
-) -> str:
+def describe_gain(evaluated: EvaluatedSet, concept: Concept, compared: tuple[Column, Column], measure: str) -> str:
     """Say what is compared and what each side has."""
     ours, theirs = compared
     sides = [f"{each.label} {_write(value_of(evaluated.scores(concept, each), measure))}" for each in compared]

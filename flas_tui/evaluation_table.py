@@ -68,6 +68,7 @@ class TableRow:
     best: int | None = None
     """The column with the highest score, if any is above 0."""
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationTable:
     """Everything that is drawn of an evaluation at once."""

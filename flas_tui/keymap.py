@@ -149,7 +149,9 @@ _EVALUATION: tuple[Action, ...] = (
     _action("Evaluation", "open-texts", "enter", "Enter", "Texts", "Those of the cell under the cursor.", "open_texts"),
     _action("Evaluation", "back", "escape", "Esc", "Back", "To the table; from a filter to all concepts; and away."),
     _action("Evaluation", "next-measure", "a", "a", "Aspect", "HM, concept, instruction or fluency.", "next_measure"),
-    _action("Evaluation", "next-judge", "J", "J", "Judge", "Another one's ratings, where several judged.", "next_judge"),
+    _action(
+        "Evaluation", "next-judge", "J", "J", "Judge", "Another one's ratings, where several judged.", "next_judge"
+    ),
     _action("Evaluation", "sort", "s", "s", "Sort", "By the column under the cursor; again, the other way round."),
     _action("Evaluation", "sort-by-gain", "p", "p", "Sort by gain", "Over prompting.", "sort_by_gain"),
     _action("Evaluation", "sort-by-name", "c", "c", "Sort by concept", "Again: as evaluated.", "sort_by_name"),

@@ -20,7 +20,7 @@ from flas_engine.evaluation.results import BASELINE, PROMPTING, read_plan
 from flas_tui.bindings import evaluation_bindings
 from flas_tui.evaluated_run import EvaluatedRun, to_run
 from flas_tui.evaluation_summary import describe_cell, describe_gain, describe_missing, describe_order
-from flas_tui.evaluation_table import BY_NAME, AS_READ, GAIN, MEASURE_TITLES, View, column_of, make_table
+from flas_tui.evaluation_table import AS_READ, BY_NAME, GAIN, MEASURE_TITLES, View, column_of, make_table
 from flas_tui.evaluation_texts import find_beside, find_pairs
 from flas_tui.evaluation_watcher import EvaluationWatcher, check_evaluation
 from flas_tui.keymap import EVALUATION_ACTIONS

@@ -265,7 +265,10 @@ class ScoreGrid(ScrollView, can_focus=True):
         elif is_gain:
             text, names = f"{cell.value:+.2f}", ["gain" if cell.value >= 0 else "loss", *names]
         else:
-            text, names = f"{cell.value:.2f}", [f"score-{score_level(cell.value)}", *(["best"] if is_best else []), *names]
+            text, names = (
+                f"{cell.value:.2f}",
+                [f"score-{score_level(cell.value)}", *(["best"] if is_best else []), *names],
+            )
         inner = f"{text:>{width - 2}}"
         drawn = f"[{inner}]" if is_cursor else f" {inner} "
         return Segment(drawn, self._style(*names)), Segment(" ")
