@@ -16,6 +16,7 @@ from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import read_flow
 from flas_engine.compiled import OP_BY_OP, WarmUp
 from flas_engine.concept import make_encoder
+from flas_engine.concept_library import LIBRARY_FILE, read_library_file
 from flas_engine.control import RunControl
 from flas_engine.decode import Job, decode
 from flas_engine.errors import RequestError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from flas_engine.checkpoint import Flow
     from flas_engine.compiled import Functions
+    from flas_engine.concept_library import LibraryConcept
     from flas_engine.events import Event
     from flas_engine.layers import BaseModel
     from flas_engine.progress import ReportProgress
@@ -75,6 +77,7 @@ class Engine:
         flow: Flow | None = None,
         flow_id: str | None = None,
         prompt_format: str = "chat",
+        library: tuple[LibraryConcept, ...] = (),
         compiles: bool = False,
     ) -> None:
         """Take what is loaded; `compiles` begins to compile decoding passes in the background."""
@@ -100,6 +103,7 @@ class Engine:
             device=str(base.device),
             dtype=INT8 if base.layout == INT8 else str(base.dtype).removeprefix("torch."),
             weight_bytes=base.num_bytes + (flow.field.num_bytes if flow is not None else 0),
+            library=library,
         )
 
         self.warm_up = WarmUp(self._rehearse) if compiles else None
@@ -283,5 +287,6 @@ def load_engine(
         flow=loaded_flow,
         flow_id=resolved.flow_id,
         prompt_format=prompt_format,
+        library=read_library_file(resolved.flow.parent / LIBRARY_FILE) if resolved.flow is not None else (),
         compiles=should_compile(chosen_device) if spec.compiles is None else spec.compiles,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flas_engine.concept_library import LibraryConcept
     from flas_engine.control import RunControl
     from flas_engine.events import Event
     from flas_engine.progress import ReportProgress
@@ -53,6 +54,8 @@ class EngineInfo:
     dtype: str
     """As in `LoadSpec`."""
     weight_bytes: int
+    library: tuple[LibraryConcept, ...] = ()
+    """Concepts that the flow does well."""
 
 
 class EngineProtocol(Protocol):

@@ -15,6 +15,7 @@ from flas_tui.commands.chat import chat
 from flas_tui.commands.data import data_app
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
+from flas_tui.commands.eval import eval_app
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
 from flas_tui.commands.train import train_app
@@ -36,6 +37,7 @@ app.command()(download)
 app.add_typer(models_app)
 app.add_typer(data_app)
 app.add_typer(train_app)
+app.add_typer(eval_app)
 app.command()(doctor)
 app.command()(bench)
 train_app.command()(monitor)

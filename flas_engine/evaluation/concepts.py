@@ -29,13 +29,14 @@ _GENRES_OF = "concept_genres_map"
 
 
 def read_concepts(source: str, model: str) -> list[PlannedConcept]:
-    """Read the concepts of `source`: `library` (that of `model`), a file, a folder of AxBench's, or its name.
+    """Read the concepts of `source`: `library`, a file, a folder of AxBench's, or a downloaded set's name.
 
-    A file is text with a concept a line, or JSON lines or parquet with a concept a record (concept_id and genre are
-    kept). Raises `EvaluationError` or `DataError` when there is none, or one id names two concepts.
+    The library is that of the flow or model that `model` names. A file is text with a concept a line, or JSON lines or
+    parquet with a concept a record (concept_id and genre are kept). Raises `EvaluationError` or `DataError` when there
+    is none, or one id names two concepts.
     """
     if source == LIBRARY:
-        return [concept_of(each.concept, each.concept_id, each.group) for each in _library(model)]
+        return _of_library(model)
     path = _find(source)
     if path.suffix in (*JSON_LINES, PARQUET):
         return _distinct(_of_records(path), str(path))
@@ -68,10 +69,13 @@ def choose_concepts(
     return tuple(random.Random(seed).sample(distinct, num_concepts))
 
 
-def _library(model: str) -> Iterable[Any]:
+def _of_library(model: str) -> list[PlannedConcept]:
     from flas_engine.concept_library import read_library
 
-    return read_library(model)
+    library = read_library(model)
+    if not library:
+        raise EvaluationError(f"{model} comes with no library of concepts; give --concepts FILE, or --concept TEXT")
+    return [concept_of(each.concept, each.concept_id, each.group) for each in library]
 
 
 def _find(source: str) -> Path:

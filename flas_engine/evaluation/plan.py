@@ -71,9 +71,7 @@ class Wishes:
         if STEERING in self.methods and not any(self.flow_times):
             raise EvaluationError("steering needs a flow time other than 0; give for example --flow-times 0,1,2")
         if not self.planned_methods:
-            raise EvaluationError(
-                f"there is no method to evaluate; give --methods {','.join(METHODS)}, or some of them"
-            )
+            raise EvaluationError(f"no method is asked for; give --methods {','.join(METHODS)}, or some of them")
         if not self.seeds or not all(0 <= seed <= MAX_SEED for seed in self.seeds):
             raise EvaluationError(f"the seeds are {list(self.seeds)}; give one or more whole numbers from 0")
         if not 1 <= self.prompts_per_concept <= len(self.prompts):
@@ -135,10 +133,14 @@ def require_plan(folder: Path, plan: Plan) -> None:
             if not plan_path(folder).exists():
                 write_plan(folder, plan)
                 return
-            begun = read_plan(folder)
     except OSError as error:
         raise EvaluationError(f"{folder} cannot be written: {error.strerror}; give another --out") from None
-    if difference := find_difference(begun, plan):
+    check_plan(folder, plan)
+
+
+def check_plan(folder: Path, plan: Plan) -> None:
+    """Raise `EvaluationError` when `folder` holds another plan than this one, naming the difference."""
+    if plan_path(folder).exists() and (difference := find_difference(read_plan(folder), plan)):
         raise EvaluationError(
             f"{folder} was begun with another plan: {difference}\nGive the same options as before, or another --out"
         )

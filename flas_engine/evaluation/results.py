@@ -220,18 +220,23 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def read_generations(folder: Path) -> list[Generation]:
-    """Read all generations of an evaluation, the first one of a key, in the order in which lanes ended.
+    """Read all generations of an evaluation, in the order in which they were written.
 
     Raises `EvaluationError` when there is none, or a file is damaged.
     """
-    paths = sorted(folder.glob("generations*.jsonl"))
-    found: dict[str, Generation] = {}
-    for path in paths:
-        for generation in read_records(path, Generation, EvaluationError):
-            found.setdefault(generation.key, generation)
+    found = find_generations(folder)
     if not found:
         raise EvaluationError(f"{folder} holds no generations; make some with flas-tui eval --out {folder}")
     return list(found.values())
+
+
+def find_generations(folder: Path) -> dict[str, Generation]:
+    """Return the generations that are there, of all shards, by key: of several with one key the first."""
+    found: dict[str, Generation] = {}
+    for path in sorted(folder.glob("generations*.jsonl")):
+        for generation in read_records(path, Generation, EvaluationError):
+            found.setdefault(generation.key, generation)
+    return found
 
 
 def read_judgements(folder: Path, slug: str | None = None) -> list[Judgement]:

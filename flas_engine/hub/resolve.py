@@ -90,6 +90,16 @@ def resolve(spec: LoadSpec, *, progress: ReportProgress = ignore_progress) -> Re
     )
 
 
+def resolve_flow(name: str, *, progress: ReportProgress = ignore_progress) -> Path:
+    """Return the file of the flow `name`: of a listed model, a path or a Hub repository; raises `FlasError`."""
+    entry = look_up(name)
+    if entry is None:
+        return open_flow(name, None, name, progress).path
+    if entry.flow is None:
+        raise ModelError(f"{entry.name} is a base without a flow; name a flow's folder or Hub repository")
+    return open_flow(entry.flow, entry.flow_file, entry.name, progress).path
+
+
 def download(
     name: str,
     *,

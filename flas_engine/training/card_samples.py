@@ -14,25 +14,30 @@ if TYPE_CHECKING:
 
 SAMPLES_A_CELL = 3
 SHOWN_TIMES = (0.0, 1.0)
+LIBRARY = "library"
+"""Of this split every text is shown, at T = 1.5 too: what the flow says of itself is to be seen whole."""
+LIBRARY_TIMES = (0.0, 1.0, 1.5)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def describe_samples(texts: Sequence[WrittenText], seed: int) -> list[str]:
-    """Return a Markdown part for every sample: some of each split and group, good or not."""
+    """Return a Markdown part for every sample: some of each split and group, good or not, and the whole library."""
     answers: dict[tuple[str, str], dict[tuple[str, str], dict[float, WrittenText]]] = defaultdict(dict)
     for text in texts:
         answers[text.split, text.group].setdefault((text.concept, text.prompt), {})[text.flow_time] = text
     parts = []
     for cell, asked in answers.items():
         draw = random.Random(f"card {seed} {cell}")
-        drawn = draw.sample(sorted(asked), min(SAMPLES_A_CELL, len(asked)))
-        parts += [_describe(" ".join(filter(None, cell)), asked[key]) for key in drawn]
+        is_whole = cell[0] == LIBRARY
+        drawn = sorted(asked) if is_whole else draw.sample(sorted(asked), min(SAMPLES_A_CELL, len(asked)))
+        times = LIBRARY_TIMES if is_whole else SHOWN_TIMES
+        parts += [_describe(" ".join(filter(None, cell)), asked[key], times) for key in drawn]
     return parts
 
 
-def _describe(cell: str, by_time: dict[float, WrittenText]) -> str:
+def _describe(cell: str, by_time: dict[float, WrittenText], times: Sequence[float]) -> str:
     first = next(iter(by_time.values()))
-    lines = [f"T {time:g}: {by_time[time].text.strip()}" for time in SHOWN_TIMES if time in by_time]
+    lines = [f"T {time:g}: {by_time[time].text.strip()}" for time in times if time in by_time]
     body = _CONTROLS.sub("\ufffd", "\n\n".join([f"> {first.prompt.strip()}", *lines]))
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", body)), default=0))  # no text ends the block
     concept = _CONTROLS.sub("\ufffd", " ".join(first.concept.split())).replace("*", "\\*")

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import asdict
 from importlib.metadata import version
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flas_engine.errors import DataError
 from flas_engine.progress import Progress, ignore_progress
@@ -37,6 +37,14 @@ MAX_LEN = 512
 """Longer rows are left out: attention over them would take what many others need."""
 
 Cell = tuple[str, str]
+LIBRARY_CELL: Cell = ("library", "")
+"""The concepts that the flow's own library lists, with the prompts that it gives them."""
+
+
+class _Asked(NamedTuple):
+    concept_id: str
+    concept: str
+    prompt: str
 
 
 def evaluate(
@@ -58,7 +66,11 @@ def evaluate(
         losses.append(_measure(engine, cell, of_cell, others, sources, settings))
     for index, (cell, of_cell) in enumerate(cells.items()):
         progress(Progress(activity=f"texts: {' '.join(filter(None, cell))}", done=index, total=len(cells)))
-        texts += _write(engine, cell, of_cell, settings)
+        asked = _draw_prompts(of_cell, _draw(settings, "texts", cell), settings)
+        texts += _write(engine, cell, asked, settings)
+    if library := [_Asked(each.concept_id, each.concept, each.prompt) for each in engine.info.library]:
+        progress(Progress(activity="texts: the flow's library", done=len(cells), total=len(cells)))
+        texts += _write(engine, LIBRARY_CELL, library, settings)
     info = engine.info
     return Evaluation(
         flow=info.flow_id or "",
@@ -177,14 +189,13 @@ def _lane(prompt: str, concept: str, flow_time: float) -> Lane:
 # Texts
 
 
-def _write(engine: Engine, cell: Cell, rows: Sequence[Row], settings: EvaluationSettings) -> list[WrittenText]:
-    asked = _draw_prompts(rows, _draw(settings, "texts", cell), settings)
+def _write(engine: Engine, cell: Cell, asked: Sequence[_Asked], settings: EvaluationSettings) -> list[WrittenText]:
     lanes_each = len(settings.text_times)
     texts: list[WrittenText] = []
     num_prompts = max(1, LANES_AT_ONCE // lanes_each)
     for start in range(0, len(asked), num_prompts):
         few = asked[start : start + num_prompts]
-        lanes = [_lane(row.prompt, concept, time) for row, concept in few for time in settings.text_times]
+        lanes = [_lane(each.prompt, each.concept, time) for each in few for time in settings.text_times]
         request = Request(
             lanes=tuple(lanes),
             sampling=Sampling(temperature=settings.temperature),
@@ -192,16 +203,16 @@ def _write(engine: Engine, cell: Cell, rows: Sequence[Row], settings: Evaluation
             limits=Limits(max_new_tokens=settings.max_new_tokens),
         )
         answers = engine.generate(request)
-        for index, (row, concept) in enumerate(few):
+        for index, each in enumerate(few):
             of_prompt = answers[index * lanes_each : (index + 1) * lanes_each]
-            marker = find_marker(row.concept_id)
+            marker = find_marker(each.concept_id)
             texts += [
                 WrittenText(
                     split=cell[0],
                     group=cell[1],
-                    concept_id=row.concept_id,
-                    concept=concept,
-                    prompt=row.prompt,
+                    concept_id=each.concept_id,
+                    concept=each.concept,
+                    prompt=each.prompt,
                     flow_time=time,
                     text=answer.text,
                     shows=None if marker is None else marker(answer.text),
@@ -211,7 +222,7 @@ def _write(engine: Engine, cell: Cell, rows: Sequence[Row], settings: Evaluation
     return texts
 
 
-def _draw_prompts(rows: Sequence[Row], draw: random.Random, settings: EvaluationSettings) -> list[tuple[Row, str]]:
+def _draw_prompts(rows: Sequence[Row], draw: random.Random, settings: EvaluationSettings) -> list[_Asked]:
     """Draw concepts, rows of each with prompts of their own, and a wording for each row."""
     of_concept: Mapping[str, dict[str, Row]] = defaultdict(dict)
     for row in rows:
@@ -221,5 +232,5 @@ def _draw_prompts(rows: Sequence[Row], draw: random.Random, settings: Evaluation
     for concept in concepts:
         candidates = list(of_concept[concept].values())
         drawn = draw.sample(candidates, min(settings.num_prompts, len(candidates)))
-        asked += [(row, draw.choice(row.concepts)) for row in drawn]
+        asked += [_Asked(row.concept_id, draw.choice(row.concepts), row.prompt) for row in drawn]
     return asked

@@ -1,15 +1,22 @@
-"""How a field begins: parts of each block as copies of the base's layer l, cross-attention fresh, coordinates measured.
+"""How a field begins: as copies of parts of the base's layer l, or as a flow that was trained before.
+
+Cross-attention has nothing to copy and begins fresh; coordinates are measured.
 
 Shapes: D hidden, L positions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from flas_engine.checkpoint import read_flow
+from flas_engine.config import read_flow_config
+from flas_engine.errors import TrainingError
 from flas_engine.field import Block, VelocityField
+from flas_engine.hub.resolve import resolve_flow
+from flas_engine.training.recipe import shape_of_flow
 from flas_engine.training.trunk import run_lower
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from flas_engine.layers import BaseModel, LayerWeights, NormWeight
     from flas_engine.training.examples import Example
     from flas_engine.training.feed import ConceptStates
+    from flas_engine.training.recipe import Recipe
 
 MEASURED_ROWS = 256
 MEASURED_CONCEPTS = 1024
@@ -30,6 +38,24 @@ FIRST_MEASURED = 1
 """The first position is left out: models park activations there that are far from all others."""
 SMALLEST_SCALE = 1e-3
 """Of the median channel: a channel that hardly moves is not blown up."""
+
+
+def shape_of_init_flow(name: str) -> dict[str, Any]:
+    """Return what the trained flow `name` decides about a recipe that begins with it; raises `FlasError`."""
+    return shape_of_flow(read_flow_config(resolve_flow(name).parent / "config.json"))
+
+
+def begin_with_flow(base: BaseModel, recipe: Recipe) -> VelocityField:
+    """Return the recipe's trained flow in float32 on the base's device; raises `FlasError` when it is another shape."""
+    file = resolve_flow(recipe.init_flow)
+    flow = read_flow(file, base.architecture, base.device, torch.float32)
+    for name, value in shape_of_flow(flow.config).items():
+        if (wanted := getattr(recipe, name)) != value:
+            raise TrainingError(
+                f"the flow {recipe.init_flow} has {name} {value!r}, the recipe {wanted!r}; what begins with a flow "
+                "has its shape"
+            )
+    return flow.field.requires_grad_(requires_grad=True).train()
 
 
 def make_field(base: BaseModel, config: FlowConfig, *, from_base: bool, seed: int) -> VelocityField:

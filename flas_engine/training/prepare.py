@@ -179,5 +179,8 @@ def absolute_paths(recipe: Recipe) -> Recipe:
     """Return the recipe as it means the same from every folder."""
     data = tuple(replace(source, path=str(Path(source.path).expanduser().absolute())) for source in recipe.data)
     held_out = str(Path(recipe.held_out_file).expanduser().absolute()) if recipe.held_out_file else ""
-    base = str(Path(recipe.base).expanduser().absolute()) if Path(recipe.base).expanduser().exists() else recipe.base
-    return replace(recipe, data=data, held_out_file=held_out, base=base)
+    base, init_flow = (
+        str(Path(name).expanduser().absolute()) if name and Path(name).expanduser().exists() else name
+        for name in (recipe.base, recipe.init_flow)
+    )
+    return replace(recipe, data=data, held_out_file=held_out, base=base, init_flow=init_flow)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from flas_engine.config import FlowConfig
+
 FREE_ON_RESUME = frozenset({"device", "activations", "activation_gigabytes", "keep", "samples", "save_minutes"})
 """What may differ when a run goes on: none of it changes what is learned from then on."""
 DTYPES = ("bfloat16", "float16", "float32")
@@ -54,6 +56,8 @@ class Recipe:
     """Whether the field lives in coordinates with mean 0 and scale 1, measured on the training rows."""
     init_from_base: bool = True
     """Whether self-attention, MLP and norms begin as copies of the base's layer."""
+    init_flow: str = ""
+    """A trained flow to begin with instead: catalog name, Hub repository or path. Its shape is the recipe's too."""
     # The rows.
     prompt_format: str = ""
     """`chat` or `alpaca`; chat where the tokenizer has a template unless given."""
@@ -192,6 +196,18 @@ def recipe_text(recipe: Recipe) -> str:
         tables.append(tomlkit.item(asdict(source)))
     document.add("data", tables)
     return tomlkit.dumps(document)
+
+
+def shape_of_flow(config: FlowConfig) -> dict[str, Any]:
+    """Return the values of a recipe that a flow which goes on learning has decided already."""
+    return {
+        "layer": config.layer,
+        "blocks": config.num_blocks,
+        "self_attention": not config.disable_self_attn,
+        "cross_attention": not config.disable_cross_attn,
+        "mlp": not config.disable_mlp,
+        "standardised": config.coordinates is not None,
+    }
 
 
 def differences(old: Recipe, new: Recipe) -> list[str]:

@@ -16,7 +16,7 @@ from flas_engine.errors import TrainingError
 from flas_engine.training.batches import own_share
 from flas_engine.training.examples import row_place
 from flas_engine.training.feed import ConceptStates, Feed
-from flas_engine.training.initialise import make_field, measure_coordinates
+from flas_engine.training.initialise import begin_with_flow, make_field, measure_coordinates
 from flas_engine.training.objective import Objective
 from flas_engine.training.schedule import learning_rate_factor
 from flas_engine.training.store import ActivationStore
@@ -58,7 +58,7 @@ class Trainer:
     def __init__(
         self, prepared: Prepared, accelerator: Accelerator, store_folder: Path, *, is_resumed: bool = False
     ) -> None:
-        """Begin with an untrained field; activations on disk go to `store_folder`.
+        """Begin with a fresh field, or with the recipe's trained flow; activations on disk go to `store_folder`.
 
         When a saved state is loaded next (`is_resumed`), coordinates are not measured: they are part of it.
         """
@@ -71,9 +71,12 @@ class Trainer:
         self._prepared = prepared
         self._accelerator = accelerator
         concepts = ConceptStates(base, prepared.tokenizer, recipe.concept_max_len)
-        field = make_field(base, prepared.config, from_base=recipe.init_from_base, seed=recipe.seed)
-        if recipe.standardised and not is_resumed:
-            measure_coordinates(field, base, prepared.examples, concepts)
+        if recipe.init_flow and not is_resumed:
+            field = begin_with_flow(base, recipe)
+        else:
+            field = make_field(base, prepared.config, from_base=recipe.init_from_base, seed=recipe.seed)
+            if recipe.standardised and not is_resumed:
+                measure_coordinates(field, base, prepared.examples, concepts)
         words = _occurring_words(prepared) if recipe.vocabulary == "data" else None
         self._word_numbers = None if words is None else _numbers_of(words, base.architecture.vocab_size)
         objective = Objective(

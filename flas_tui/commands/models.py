@@ -83,6 +83,35 @@ def path(
     data_stream(is_json=False).writelines(f"{path}\n" for path in locate(find_entry(name)))
 
 
+@models_app.command("concepts")
+def concepts(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of the model, or a flow's folder.", autocompletion=complete_models),
+    ] = "demo",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line and concept.")] = False,
+) -> None:
+    """List concepts that a model's flow does well, each with a flow time and a prompt to try it on."""
+    from dataclasses import asdict
+
+    from flas_engine.concept_library import read_library
+    from flas_engine.errors import ModelError
+    from flas_tui.console import data_stream
+    from flas_tui.safe_text import visible_line
+
+    library = read_library(name)
+    if not library:
+        raise ModelError(f"{name} brings no list of concepts; any concept in plain words can be tried")
+    out = data_stream(is_json=as_json)
+    if as_json:
+        out.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in library)
+        return
+    width = max(len(entry.concept) for entry in library)
+    out.writelines(
+        visible_line(f"{entry.concept:<{width}}  T {entry.flow_time:<4g} {entry.prompt}") + "\n" for entry in library
+    )
+
+
 def _describe(entry: "CatalogEntry", memory: "Memory") -> dict[str, Any]:
     from flas_engine.hub.capacity import fits
     from flas_engine.hub.resolve import is_cached

@@ -48,6 +48,7 @@ def train(
     flow_time_max: train_opt.FlowTimeMax = None,
     standardised: train_opt.Standardised = None,
     init_from_base: train_opt.InitFromBase = None,
+    init_flow: train_opt.InitFlow = None,
     prompt_format: train_opt.PromptFormat = None,
     max_len: train_opt.MaxLen = None,
     concept_max_len: train_opt.ConceptMaxLen = None,

@@ -61,6 +61,14 @@ InitFromBase = Annotated[
     bool | None,
     typer.Option("--init-from-base/--init-fresh", help="Begin with copies of the base's layer. Default: yes."),
 ]
+InitFlow = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FLOW",
+        help="Begin with a trained flow, and take its shape: short name, folder or Hub repository.",
+        autocompletion=complete_models,
+    ),
+]
 PromptFormat = Annotated[
     str | None, typer.Option(metavar="NAME", help="chat or alpaca. Default: chat where there is a template.")
 ]

@@ -34,7 +34,12 @@ def recipe_of(out: Path, given: dict[str, Any], *, config: Path | None, resumes:
     if resumes and not folder.is_begun:
         raise TrainingError(f"no run began in {out}, so none can be resumed; leave --resume out to begin one")
     values = read_recipe(config or folder.config) if config or resumes else {}
-    recipe = make_recipe(values | {key: value for key, value in given.items() if value != ()})
+    values |= {key: value for key, value in given.items() if value != ()}
+    if values.get("init_flow") and not folder.is_begun:
+        from flas_engine.training.initialise import shape_of_init_flow
+
+        values = shape_of_init_flow(values["init_flow"]) | values
+    recipe = make_recipe(values)
     return absolute_paths(recipe)
 
 

@@ -320,6 +320,17 @@ class CompareScreen(CompareView):
         self.action_leave()
         self._status.note(f"{event.use.text} at T {event.use.last_flow_time:.2f}: Enter generates")
 
+    @on(HistoryPanel.SuggestionPicked)
+    def _try_suggestion(self, event: HistoryPanel.SuggestionPicked) -> None:
+        """Fill in a concept of the library, with its prompt unless the user typed one."""
+        event.stop()
+        entry, prompt = event.entry, self._controls.prompt.value
+        is_own = bool(prompt.strip()) and prompt not in {self._first_prompt, *(one.prompt for one in self._library)}
+        self._controls.show(concept=entry.concept, prompt=prompt if is_own else entry.prompt, flow_time=entry.flow_time)
+        self.action_leave()
+        self._show_titles()
+        self._status.note(f"{entry.concept} at T {entry.flow_time:.2f}: Enter generates")
+
     @on(HistoryPanel.RunPicked)
     def _restore_run(self, event: HistoryPanel.RunPicked) -> None:
         event.stop()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
 
+    from flas_engine.concept_library import LibraryConcept
     from flas_tui.session import Change, ModelState, Setup
     from flas_tui.summary import Place
     from flas_tui.workbench import Workbench
@@ -64,6 +65,7 @@ class CompareView(Screen[None]):
         super().__init__()
         self._workbench = workbench
         self._setup = setup
+        self._first_prompt = setup.prompt
         self._is_lite = is_lite
         self._notices = notices
         self._controls = Controls(
@@ -150,9 +152,15 @@ class CompareView(Screen[None]):
                 self._status.note(notice)
             else:
                 self._status.clear()
+        self._rail.suggest(self._library)
         self._show_facts()
 
     # What is shown
+
+    @property
+    def _library(self) -> tuple[LibraryConcept, ...]:
+        info = self._workbench.session.model.info
+        return info.library if info else ()
 
     @property
     def setup(self) -> Setup:

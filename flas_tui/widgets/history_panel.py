@@ -1,4 +1,4 @@
-"""The rail on the left: concepts used before, and earlier runs; one of them at a time, chosen by two tabs.
+"""The rail on the left: concepts used before or suggested, and earlier runs; one at a time, chosen by two tabs.
 
 Reads the history, searches, pins and forgets in it, and says what was picked; what comes of that is the screen's
 business.
@@ -18,8 +18,10 @@ from textual.message import Message
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
+from flas_engine.concept_library import LibraryConcept
 from flas_engine.errors import FlasError
 from flas_tui.history import ConceptUse
+from flas_tui.run_record import RunRecord
 from flas_tui.safe_text import visible_line
 from flas_tui.widgets.line_input import LineInput
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from flas_tui.history import History
-    from flas_tui.run_record import RunRecord
 
 MOST_ENTRIES = 200
 
@@ -73,7 +74,7 @@ class RailList(OptionList):
 
 
 class HistoryPanel(Vertical):
-    """Tabs Concepts and History; posts `ConceptPicked`, `RunPicked` and `Failed`."""
+    """Tabs Concepts and History; posts `ConceptPicked`, `SuggestionPicked`, `RunPicked` and `Failed`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,right", "other_tab", "the other tab", show=False),
@@ -96,6 +97,13 @@ class HistoryPanel(Vertical):
             super().__init__()
             self.use = use
 
+    class SuggestionPicked(Message):
+        """A concept of the flow's own library was chosen."""
+
+        def __init__(self, entry: LibraryConcept) -> None:
+            super().__init__()
+            self.entry = entry
+
     class RunPicked(Message):
         """A run was chosen, to be brought back."""
 
@@ -114,7 +122,8 @@ class HistoryPanel(Vertical):
         super().__init__(id=id)
         self._history = history
         self._tab: Tab = "concepts"
-        self._concepts: list[ConceptUse] = []
+        self._concepts: list[ConceptUse | LibraryConcept] = []
+        self._library: tuple[LibraryConcept, ...] = ()
         self._runs: list[RunRecord] = []
         self._lists: dict[Tab, RailList] = {
             "concepts": RailList(id="concept-list", markup=False),
@@ -151,15 +160,23 @@ class HistoryPanel(Vertical):
         self.show_tab(tab)
         self._lists[tab].focus()
 
+    def suggest(self, library: tuple[LibraryConcept, ...]) -> None:
+        """List `library` after the concepts that were used."""
+        if library != self._library:
+            self._library = library
+            self.reload()
+
     def reload(self) -> None:
         """Read the history again."""
-        if self._history is None:
-            return
-        with self._failing():
-            self._concepts = self._history.concepts(MOST_ENTRIES)
-            self._runs = self._history.runs(MOST_ENTRIES, self._search.value)
+        used: list[ConceptUse] = []
+        if self._history is not None:
+            with self._failing():
+                used = self._history.concepts(MOST_ENTRIES)
+                self._runs = self._history.runs(MOST_ENTRIES, self._search.value)
+        known = {use.text for use in used}
+        self._concepts = [*used, *(entry for entry in self._library if entry.concept not in known)]
         now = datetime.now(UTC)
-        self._fill("concepts", [_describe_concept(use, now) for use in self._concepts])
+        self._fill("concepts", [_describe_concept(entry, now) for entry in self._concepts])
         self._fill("history", [_describe_run(run, now) for run in self._runs])
 
     @contextmanager
@@ -186,9 +203,9 @@ class HistoryPanel(Vertical):
         self._empty.update(hint)
 
     @property
-    def _picked(self) -> ConceptUse | RunRecord | None:
+    def _picked(self) -> ConceptUse | LibraryConcept | RunRecord | None:
         index = self._lists[self._tab].highlighted
-        entries: list[ConceptUse] | list[RunRecord] = self._concepts if self._tab == "concepts" else self._runs
+        entries = self._concepts if self._tab == "concepts" else self._runs
         return entries[index] if index is not None and index < len(entries) else None
 
     def action_other_tab(self) -> None:
@@ -216,7 +233,7 @@ class HistoryPanel(Vertical):
         with self._failing():
             if isinstance(picked, ConceptUse):
                 self._history.forget_concept(picked.text)
-            elif picked.id is not None:
+            elif isinstance(picked, RunRecord) and picked.id is not None:
                 self._history.forget_run(picked.id)
         self.reload()
 
@@ -228,10 +245,12 @@ class HistoryPanel(Vertical):
     @on(OptionList.OptionSelected)
     def _pick(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if self._tab == "concepts":
-            self.post_message(self.ConceptPicked(self._concepts[event.option_index]))
-        else:
+        if self._tab == "history":
             self.post_message(self.RunPicked(self._runs[event.option_index]))
+        elif isinstance(entry := self._concepts[event.option_index], ConceptUse):
+            self.post_message(self.ConceptPicked(entry))
+        else:
+            self.post_message(self.SuggestionPicked(entry))
 
     @on(Input.Changed)
     def _search_changed(self, event: Input.Changed) -> None:
@@ -251,7 +270,10 @@ class HistoryPanel(Vertical):
             self._lists["history"].focus()
 
 
-def _describe_concept(use: ConceptUse, now: datetime) -> Content:
+def _describe_concept(use: ConceptUse | LibraryConcept, now: datetime) -> Content:
+    if isinstance(use, LibraryConcept):
+        facts = f"  T {use.flow_time:.2f} · try it"
+        return Content.assemble(visible_line(use.concept), "\n", (facts, "dim"))
     pin = "★ " if use.is_pinned else ""
     count = f"{use.uses} use{'s' if use.uses != 1 else ''}"
     facts = f"  T {use.last_flow_time:.2f} · {count} · {describe_age(use.last_used, now)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from hub_machine import Machine
 from hub_server import GOOD_TOKEN, OUTSIDER_TOKEN, Hub
 from tiny_run import tiny_recipe, write_base, write_rows
 
+from flas_engine.concept_library import LIBRARY_FILE, LibraryConcept
 from flas_engine.data.rows import Row
 from flas_engine.engine import load_engine
 from flas_engine.errors import TrainingError
@@ -152,6 +154,24 @@ def test_the_card_says_what_the_run_was(run: Path, engine: Engine) -> None:
         assert words in card, words
     figure = (run / "flow" / "curves.svg").read_text()
     assert figure.count("<polyline") == 3
+
+
+def test_every_concept_of_the_library_is_written_and_shown_whatever_else_is_drawn(run: Path, tmp_path: Path) -> None:
+    flow = shutil.copytree(run / "flow", tmp_path / "flow")
+    entries = [
+        LibraryConcept(concept_id=f"noun:{name}", concept=name, group="noun", prompt=f"Why {name}?", flow_time=1.0)
+        for name in ("cats", "robots", "tea", "rain", "owls")
+    ]
+    (flow / LIBRARY_FILE).write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in entries))
+    engine = load_engine(base=str(run.parent / "base"), flow=str(flow), dtype="float32", device="cpu")
+    found = evaluate(engine, *held_out_rows(run), replace(SETTINGS, text_times=(0.0, 1.0, 1.5)))
+    texts = [text for text in found.texts if text.split == "library"]
+    assert {(text.concept, text.prompt) for text in texts} == {(entry.concept, entry.prompt) for entry in entries}
+    assert sorted(text.flow_time for text in texts) == sorted([0.0, 1.0, 1.5] * len(entries))
+    assert [cell.num_concepts for cell in found.markers if cell.split == "library"] == [len(entries)]
+    shown = "\n".join(describe_samples(texts, 0))
+    assert all(f"**{entry.concept}** (library)" in shown for entry in entries)
+    assert shown.count("T 1.5:") == len(entries)
 
 
 def test_no_text_of_a_model_breaks_out_of_its_card() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from app_pilot import app_on
 from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
 
+from flas_engine.concept_library import LibraryConcept
 from flas_engine.errors import ModelError, RequestError
 from flas_engine.events import FinishReason
 from flas_engine.progress import Progress
@@ -295,6 +297,40 @@ async def test_history_is_searched(tmp_path: Path) -> None:
         await screen.pilot.pause()
         assert screen.run.setup.prompt == "omega"
         assert "alpha" not in screen.frame()
+
+
+LIBRARY = (
+    LibraryConcept(concept_id="noun:cats", concept="cats", group="noun", prompt="What is rain?", flow_time=1.5),
+    LibraryConcept(concept_id="style:formal", concept="formal", group="style", prompt="Why sleep?", flow_time=1.0),
+)
+
+
+def engine_with_library() -> ScriptedEngine:
+    """A model whose flow says what it does well."""
+    return ScriptedEngine(info=replace(SCRIPTED_INFO, library=LIBRARY))
+
+
+async def test_concepts_that_the_flow_does_well_can_be_tried_from_the_rail() -> None:
+    async with app_on(engine_with_library(), size=(120, 40)) as screen:
+        await screen.until_ready()
+        await screen.until(lambda: "cats" in screen.frame(), "the library")
+        screen.compare.action_show_rail("concepts")
+        await screen.press("down", "enter")
+        await screen.press("enter")
+        await screen.until_over()
+        setup = screen.run.setup
+        assert (setup.concept, setup.prompt, setup.flow_time) == ("formal", "Why sleep?", 1.0)
+
+
+async def test_trying_a_concept_of_the_library_leaves_a_typed_prompt_alone() -> None:
+    async with app_on(engine_with_library(), size=(120, 40)) as screen:
+        await screen.until_ready()
+        await screen.press("ctrl+u", *"Hi")
+        await screen.until(lambda: "cats" in screen.frame(), "the library")
+        screen.compare.action_show_rail("concepts")
+        await screen.press("enter")
+        assert screen.compare.setup.prompt == "Hi"
+        assert screen.compare.setup.concept == "cats"
 
 
 async def test_resizing_shows_rail_inspector_one_pane_or_a_card_and_keeps_the_text() -> None:
