@@ -16,8 +16,10 @@ from flas_tui.commands.data import data_app
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.eval import eval_app
+from flas_tui.commands.eval_browse import browse
 from flas_tui.commands.generate import generate
 from flas_tui.commands.models import models_app
+from flas_tui.commands.report import report
 from flas_tui.commands.train import train_app
 from flas_tui.commands.train_evaluate import evaluate
 from flas_tui.commands.train_monitor import monitor
@@ -38,8 +40,10 @@ app.add_typer(models_app)
 app.add_typer(data_app)
 app.add_typer(train_app)
 app.add_typer(eval_app)
+app.command()(report)
 app.command()(doctor)
 app.command()(bench)
+eval_app.command()(browse)
 train_app.command()(monitor)
 train_app.command()(evaluate)
 train_app.command()(card)

@@ -18,6 +18,7 @@ from flas_engine.evaluation.results import (
     ASPECTS,
     BASELINE,
     MAX_RATING,
+    METHODS,
     PROMPTING,
     STEERING,
     read_generations,
@@ -90,6 +91,11 @@ class EvaluatedText:
         return self.generation.input_id, self.generation.input
 
     @property
+    def column(self) -> Column:
+        """Where it stands."""
+        return Column(method=self.generation.method, flow_time=self.generation.flow_time)
+
+    @property
     def failures(self) -> tuple[str, ...]:
         """Why aspects of it could not be rated."""
         return tuple(each.failure or "no rating" for each in self.judgements.values() if each.rating is None)
@@ -153,7 +159,7 @@ def score(
 ) -> EvaluatedSet:
     """Put texts into their cells with what one judge said of them; of an aspect judged twice the last counts.
 
-    Raises `EvaluationError` for a rating that is none.
+    Raises `EvaluationError` for a method or a rating that is none.
     """
     of_text: dict[str, dict[Aspect, Judgement]] = defaultdict(dict)
     for judgement in judgements:
@@ -162,10 +168,12 @@ def score(
     genres: dict[Concept, str] = {}
     texts: dict[tuple[Concept, Column], list[EvaluatedText]] = defaultdict(list)
     for generation in generations:
+        if generation.method not in METHODS:
+            raise EvaluationError(f"generation {generation.key} has no known method: {generation.method!r}")
         concept = Concept(concept_id=generation.concept_id, concept=generation.concept, genre=generation.genre)
         genres[concept] = genres.get(concept) or generation.genre
-        column = Column(method=generation.method, flow_time=generation.flow_time)
-        texts[concept, column].append(_evaluate(generation, of_text.get(generation.key, {})))
+        text = _evaluate(generation, of_text.get(generation.key, {}))
+        texts[concept, text.column].append(text)
     concepts = sorted(
         (Concept(concept_id=each.concept_id, concept=each.concept, genre=genre) for each, genre in genres.items()),
         key=_natural_order,

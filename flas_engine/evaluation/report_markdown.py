@@ -1,0 +1,156 @@
+"""A report as Markdown, for a repository or an issue; whatever a text holds, it shows as text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from flas_engine.evaluation.notes import (
+    CARE,
+    ESTIMATE,
+    MEASURE_NAMES,
+    findings,
+    judged_with,
+    method_notes,
+    missing,
+    write_estimate,
+)
+from flas_engine.evaluation.published import (
+    CURVE_SOURCE,
+    OTHER_FINDING,
+    PUBLISHED_CURVE,
+    PUBLISHED_METHODS,
+    SOURCE,
+)
+from flas_engine.evaluation.results import ASPECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from flas_engine.evaluation.report import ColumnSummary, Report, ShownConcept
+    from flas_engine.evaluation.scores import EvaluatedText
+
+MOST_CONCEPTS = 200
+"""In the table of concepts; the CSV has them all."""
+_ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$-])")
+"""What Markdown could act on within a line."""
+
+
+def render_markdown(report: Report) -> str:
+    """Return the report as GitHub's Markdown."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def inline(text: str) -> str:
+    """Return a text that stays in its line and its cell and acts on nothing."""
+    return _ACTIVE.sub(r"\\\1", " ".join(_printable(text).split()))
+
+
+def fenced(text: str) -> str:
+    """Return a text in a code block that nothing in it can end."""
+    runs = [len(run) for run in re.findall(r"`+", text)]
+    fence = "`" * max(3, *(run + 1 for run in runs), 3)
+    return f"{fence}text\n{_printable(text)}\n{fence}"
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"# {inline(report.name)}{', an estimate' if report.is_estimate else ''}"
+    yield f"\n{inline(judged_with(report))}. Reported {report.made}.\n"
+    if report.is_estimate:
+        yield f"> **{inline(ESTIMATE)}**\n"
+    yield from (f"- {inline(line)}" for line in findings(report))
+    if gaps := missing(report):
+        yield "\n**What is missing**\n"
+        yield from (f"- {inline(line)}" for line in gaps)
+    yield "\n## Means over all prompts\n"
+    yield from _summary(report.columns)
+    if report.halves:
+        yield "\n## Choosing the flow time\n\nOn the prompts that did not choose.\n"
+        yield from _summary(report.halves)
+    if not report.is_estimate:
+        yield from _published()
+    yield from _concepts(report)
+    if report.ranked_by is not None:
+        for name, concepts in (("Best", report.best), ("Worst", report.worst)):
+            yield f"\n## {name} concepts at {report.ranked_by.label}"
+            for shown in concepts:
+                yield from _shown(shown)
+    yield "\n## How this was counted\n"
+    yield from (f"- {inline(note)}" for note in method_notes(report))
+    yield "\n## What was evaluated\n"
+    yield from (f"- {inline(name)}: {inline(value)}" for name, value in report.facts)
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heading)} |"
+    yield "|---|" + "---:|" * (len(heading) - 1)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _summary(rows: Sequence[ColumnSummary]) -> Iterator[str]:
+    heading = ["", *MEASURE_NAMES.values(), "HM against prompting", "against baseline", "missing", "HM, missing as 0"]
+    yield from _table(heading, map(_summary_cells, rows))
+
+
+def _summary_cells(row: ColumnSummary) -> list[str]:
+    means = row.means
+    cells = [inline(row.label)]
+    cells += [write_estimate(None if means is None else getattr(means, measure)) for measure in MEASURE_NAMES]
+    others = (row.to_prompting, row.to_baseline)
+    cells += [write_estimate(None if each is None else each.hm, signed=True) for each in others]
+    cells.append(f"{row.num_missing:,} of {row.num_texts:,}")
+    cells.append("" if row.hm_missing_as_zero is None else f"{row.hm_missing_as_zero:.2f}")
+    return cells
+
+
+def _published() -> Iterator[str]:
+    yield f"\n## Beside published numbers\n\n{CARE} {OTHER_FINDING}\n\nPublished HM. {SOURCE}.\n"
+    yield from _table(
+        ["", "2B held-in", "2B held-out", "9B held-in", "9B held-out"],
+        (
+            [each.method, *map(_plain, (each.held_in_2b, each.held_out_2b, each.held_in_9b, each.held_out_9b))]
+            for each in PUBLISHED_METHODS
+        ),
+    )
+    yield f"\nPublished means over T. {CURVE_SOURCE}.\n"
+    yield from _table(
+        ["", *MEASURE_NAMES.values()],
+        (
+            [f"T {point.flow_time:g}", *(_plain(getattr(point, measure)) for measure in MEASURE_NAMES)]
+            for point in PUBLISHED_CURVE
+        ),
+    )
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _concepts(report: Report) -> Iterator[str]:
+    yield "\n## Mean HM of each concept\n"
+    if len(report.concepts) > MOST_CONCEPTS:
+        yield f"The first {MOST_CONCEPTS:,} of {len(report.concepts):,}; the CSV has them all.\n"
+    rows = (
+        [inline(row.concept.concept), *("" if each is None else f"{each.hm:.2f}" for each in row.scores)]
+        for row in report.concepts[:MOST_CONCEPTS]
+    )
+    yield from _table(["concept", *(inline(row.label) for row in report.columns)], rows)
+
+
+def _shown(shown: ShownConcept) -> Iterator[str]:
+    yield f"\n### {inline(shown.concept.concept)} ({shown.scores.hm:.2f})"
+    for example in shown.examples:
+        yield f"\n**{inline(example.prompt)}**"
+        for text in example.texts:
+            yield f"\n{inline(text.column.label)}: {_ratings(text)}\n\n{fenced(text.generation.text)}"
+
+
+def _ratings(text: EvaluatedText) -> str:
+    known = {MEASURE_NAMES[aspect]: text.judgements[aspect].rating for aspect in ASPECTS if aspect in text.judgements}
+    said = (f"{name} {'failed' if rating is None else f'{rating:.3g}'}" for name, rating in known.items())
+    return ", ".join(said) or "not judged"
