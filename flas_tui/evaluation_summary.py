@@ -6,8 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from flas_engine.evaluation.results import PROMPTING
-from flas_tui.evaluation_table import AS_READ, BY_NAME, MEASURE_TITLES, mean_of, value_of
-from flas_tui.evaluation_texts import describe_scores
+from flas_tui.evaluation_table import AS_READ, BY_NAME, GAIN, MEASURE_TITLES, TableRow, mean_of, value_of
 from flas_tui.safe_text import visible_line
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from flas_engine.evaluation.results import JudgeInfo, Plan
     from flas_engine.evaluation.scores import Cell, Column, Concept, EvaluatedSet
-    from flas_tui.evaluation_table import View
+    from flas_tui.evaluation_table import EvaluationTable, View
 
 MEASURE_NAMES = {"hm": "harmonic mean", "concept": "concept", "instruction": "instruction", "fluency": "fluency"}
 
@@ -66,7 +65,10 @@ def describe_cell(evaluated: EvaluatedSet, concept: Concept, column: Column) -> 
     cell = evaluated.cells.get((concept, column))
     if cell is None or not cell.texts:
         return f"{column.label}: no texts (yet)"
-    return f"{column.label}  {describe_scores(cell.means, 'no text is rated in full')}  ·  {_describe_texts(cell)}"
+    if cell.means is None:
+        return f"{column.label}  no text is rated in full  ·  {_describe_texts(cell)}"
+    means = "  ".join(f"{title} {_write(value_of(cell.means, name))}" for name, title in MEASURE_TITLES.items())
+    return f"{column.label}  {means}  ·  {_describe_texts(cell)}"
 
 
 def describe_gain(evaluated: EvaluatedSet, concept: Concept, compared: tuple[Column, Column], measure: str) -> str:
@@ -78,12 +80,25 @@ def describe_gain(evaluated: EvaluatedSet, concept: Concept, compared: tuple[Col
     return f"{sides[0]} over {sides[1]}  ·  {why}; it is compared with {what}"
 
 
+def describe_row(table: EvaluationTable, concept: Concept, column: str | None) -> list[str]:
+    """Return a concept's scores, column by column; that of the column that is looked at stands in brackets."""
+    row = next((row for row in table.rows if row.concept == concept), TableRow())
+    pairs = [(each, f"{each.title} {_write(cell.value)}") for each, cell in zip(table.columns, row.cells, strict=False)]
+    return [f"[{text}]" if each.key == column else text for each, text in pairs if each.key != GAIN]
+
+
 def describe_missing(evaluated: EvaluatedSet, folder: Path) -> str:
     """Say what to run where nothing is judged yet; empty when there is nothing to say."""
     if evaluated.judges:
         return ""
     command = f"flas-tui judge {shlex.quote(visible_line(str(folder)))}"
     return f"not judged yet: {command}   (without any server or key, an estimate: add --offline)"
+
+
+def choose_judge(judges: Sequence[JudgeInfo]) -> str | None:
+    """Return the slug of the judge to begin with: one that rates, before one that estimates."""
+    in_order = sorted(judges, key=lambda judge: (judge.kind == "offline", judge.slug))
+    return in_order[0].slug if in_order else None
 
 
 def _describe_texts(cell: Cell) -> str:
@@ -101,9 +116,3 @@ def _count(number: int, noun: str) -> str:
 
 def _write(value: float | None) -> str:
     return "·" if value is None else f"{value:.2f}"
-
-
-def choose_judge(judges: Sequence[JudgeInfo]) -> str | None:
-    """Return the slug of the judge to begin with: one that rates, before one that estimates."""
-    in_order = sorted(judges, key=lambda judge: (judge.kind == "offline", judge.slug))
-    return in_order[0].slug if in_order else None

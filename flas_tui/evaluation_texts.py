@@ -1,4 +1,4 @@
-"""The texts behind a cell of the evaluation browser: each beside what another way wrote for the same prompt and seed."""
+"""The texts behind a cell of the evaluation browser, each beside another way's for the same prompt and seed."""
 
 from __future__ import annotations
 

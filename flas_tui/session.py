@@ -72,7 +72,7 @@ def command_line(setup: Setup, model: str | None) -> str:
 
 
 def _unusual_options(setup: Setup) -> Iterator[str]:
-    """What the app never sets by itself; runs that came from an evaluation may have it."""
+    """Yield what the app never sets by itself; runs that came from an evaluation may have it."""
     sampling, usual = setup.sampling, Sampling()
     for name in ("top_k", "top_p", "min_p", "repetition_penalty"):
         if (value := getattr(sampling, name)) != getattr(usual, name):

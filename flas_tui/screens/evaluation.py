@@ -19,7 +19,7 @@ from flas_engine.errors import FlasError
 from flas_engine.evaluation.results import BASELINE, PROMPTING, read_plan
 from flas_tui.bindings import evaluation_bindings
 from flas_tui.evaluated_run import EvaluatedRun, to_run
-from flas_tui.evaluation_summary import describe_cell, describe_gain, describe_missing, describe_order
+from flas_tui.evaluation_summary import describe_cell, describe_gain, describe_missing, describe_order, describe_row
 from flas_tui.evaluation_table import AS_READ, BY_NAME, GAIN, MEASURE_TITLES, View, column_of, make_table
 from flas_tui.evaluation_texts import find_beside, find_pairs
 from flas_tui.evaluation_watcher import EvaluationWatcher, check_evaluation
@@ -233,10 +233,11 @@ class EvaluationScreen(Screen[None]):
             return
         beside = find_beside(evaluated, column, PROMPTING if self._grid.column == GAIN else self._beside)
         self._texts.show(
-            concept.concept,
-            self._view.measure,
             find_pairs(evaluated, concept, column, beside),
-            (beside.label if beside is not None else "nothing beside it", column.label),
+            concept=concept.concept,
+            scores=describe_row(self._grid.table, concept, column.label),
+            measure=self._view.measure,
+            titles=(beside.label if beside is not None else "nothing beside it", column.label),
         )
 
     @property

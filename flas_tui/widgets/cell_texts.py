@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from flas_tui.evaluation_table import value_of
+from flas_tui.evaluation_table import MEASURE_TITLES, value_of
 from flas_tui.evaluation_texts import write_score
 from flas_tui.safe_text import visible_line, visible_text
 from flas_tui.widgets.history_panel import RailList
@@ -57,13 +57,15 @@ class CellTexts(Vertical):
         self._titles = ("", "")
         self._shown: TextPair | None = None
         self._concept = Static("", id="texts-concept", markup=False)
+        self._scores = Static("", id="texts-scores", markup=False)
         self._list = RailList(id="texts-prompts", markup=False)
         self._prompt = Static("", id="texts-prompt", markup=False)
         self._cards = (TextCard(id="text-beside"), TextCard(id="text-steered"))
 
     def compose(self) -> ComposeResult:
-        """Concept, prompts, the chosen prompt in full, and two texts beside each other."""
+        """Concept and its scores, prompts, the chosen prompt in full, and two texts beside each other."""
         yield self._concept
+        yield self._scores
         yield self._list
         yield self._prompt
         with Horizontal(id="text-cards"):
@@ -75,12 +77,19 @@ class CellTexts(Vertical):
         index = self._list.highlighted
         return self._pairs[index].text if index is not None and index < len(self._pairs) else None
 
-    def show(self, concept: str, measure: str, pairs: list[TextPair], titles: tuple[str, str]) -> None:
-        """Show a cell; `titles` are those of the texts beside and of the cell's own. The prompt stays where it can."""
+    def show(
+        self, pairs: list[TextPair], *, concept: str, scores: list[str], measure: str, titles: tuple[str, str]
+    ) -> None:
+        """Show a cell of a concept with these scores by column; the prompt stays where it can.
+
+        `titles` are those of the texts beside and of the cell's own.
+        """
         asked = None if self.chosen is None else (self.chosen.prompt, self.chosen.generation.seed)
         before = self._list.highlighted or 0
         self._pairs, self._titles = pairs, titles
         self._concept.update(Content(visible_line(concept)))
+        self._scores.update(Content("  ".join(scores)))
+        self._list.border_title = Content(f"prompts, {MEASURE_TITLES[measure]}")
         has_seeds = len({pair.text.generation.seed for pair in pairs}) > 1
         self._list.set_options([Option(_describe(pair.text, measure, has_seeds=has_seeds)) for pair in pairs])
         places = [(pair.text.prompt, pair.text.generation.seed) for pair in pairs]
@@ -100,6 +109,11 @@ class CellTexts(Vertical):
     def _choose(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         self._show_pair()
+
+    @on(OptionList.OptionSelected)
+    def _read(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self._cards[1].focus()
 
     def _show_pair(self) -> None:
         index = self._list.highlighted

@@ -1,7 +1,7 @@
 """A table of scores, a row a concept and a column a way of answering, that stays quick with thousands of cells.
 
-Only the rows in sight are drawn, from an `EvaluationTable` that was put together elsewhere; header and means stay at the
-top, concepts at the left, and columns that find no room scroll under the cursor. A score is its digits and, where
+Only the rows in sight are drawn, from an `EvaluationTable` that was made elsewhere; header and means stay at the top,
+concepts at the left, and columns that find no room scroll under the cursor. A score is its digits and, where
 there are colours, a step of a scale from dark blue to bright yellow, which grows lighter all the way: it can be read
 without telling hues apart. A row's best column is bold and underlined. Knows nothing of folders and judges.
 """
@@ -37,6 +37,8 @@ LEAST_TITLE_CELLS = 18
 NOT_RATED, NOTHING = "·", ""
 SIGNS = {True: "▾", False: "▴"}
 """Of an order, by whether it is descending."""
+BEFORE, BEHIND = "◂", "▸"
+"""Where columns are out of sight."""
 
 K = TypeVar("K")
 
@@ -113,7 +115,7 @@ class ScoreGrid(ScrollView, can_focus=True):
         """Put `table` in the place of the present one; the cursor stays with its concept and column."""
         concept, column = self.concept, self.column
         self._table = table
-        self._row = _find([row.concept for row in table.rows], concept, self._row)
+        self._row = _find([row.concept for row in table.rows if row.concept is not None], concept, self._row)
         self._column = _find([each.key for each in table.columns], column, self._column)
         self.virtual_size = Size(0, len(table.rows) + FIXED_ROWS)
         self._keep_in_sight()
@@ -195,7 +197,7 @@ class ScoreGrid(ScrollView, can_focus=True):
         return range(self._first_column, last)
 
     def _column_at(self, x: int) -> int | None:
-        """The column that lies `x` cells from the left; None for the concepts and for what is beside the table."""
+        """Return the column that lies `x` cells from the left; None for the concepts and beside the table."""
         left = self._title_cells
         for column in self._shown_columns:
             if left <= x < left + self._width_of(column):
@@ -238,12 +240,12 @@ class ScoreGrid(ScrollView, can_focus=True):
     def _draw_header(self) -> list[Segment]:
         table, shown, header = self._table, self._shown_columns, self._style("header")
         title = f" {table.title}" + (SIGNS[table.is_descending] if table.sorted_by == BY_NAME else "")
-        segments = [Segment(_fit(title, self._title_cells - 1) + ("‹" if shown.start else " "), header)]
+        segments = [Segment(_fit(title, self._title_cells - 1) + (BEFORE if shown.start else " "), header)]
         for column in shown:
             each, is_cut = table.columns[column], column == shown.stop - 1 and shown.stop < len(table.columns)
             is_sorted = table.sorted_by == each.key
             style = self._style("header", "sorted") if is_sorted else header
-            sign = SIGNS[table.is_descending] if is_sorted else "›" if is_cut else " "
+            sign = SIGNS[table.is_descending] if is_sorted else BEHIND if is_cut else " "
             segments.append(Segment(f"{each.title:>{self._width_of(column) - 1}}{sign}", style))
         return segments
 
@@ -285,7 +287,7 @@ def score_level(value: float) -> int:
     return max(0, min(round(value / HIGHEST * (SCORE_LEVELS - 1)), SCORE_LEVELS - 1))
 
 
-def _find(keys: list[K], wanted: K, otherwise: int) -> int:
+def _find(keys: list[K], wanted: K | None, otherwise: int) -> int:
     """Where `wanted` is among `keys`, else the index nearest to `otherwise`."""
     if wanted in keys:
         return keys.index(wanted)

@@ -1,4 +1,4 @@
-"""One text of an evaluation with its ratings and the judge's words; a model wrote all of it, so it is shown as it is."""
+"""One text of an evaluation, its ratings and the judge's words; models wrote all of it, and it is shown as it is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from textual.widgets import Static
 from flas_engine.evaluation.results import ASPECTS
 from flas_tui.evaluation_texts import describe_scores, why_not_rated, write_score
 from flas_tui.safe_text import visible_line, visible_text
+from flas_tui.widgets.inspector import FINISH_WORDS
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -51,7 +52,8 @@ class TextCard(VerticalScroll, inherit_bindings=False):
     def _draw(self, text: EvaluatedText) -> Text:
         written = text.generation
         drawn = Text(visible_text(written.text).strip() or "(nothing was written)")
-        drawn.append(f"\n\n{written.num_tokens} tokens, {visible_line(written.finish_reason)}", self._style("comment"))
+        end = FINISH_WORDS.get(written.finish_reason, visible_line(written.finish_reason))  # type: ignore[call-overload]
+        drawn.append(f"\n\n{written.num_tokens} tokens · {end}", self._style("comment"))
         if text.scores is None:
             drawn.append(f"\n{visible_line(why_not_rated(text))}", self._style("rating"))
         for aspect in ASPECTS:
