@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from flas_engine.errors import FlasError
 from flas_engine.info import LoadSpec
@@ -104,12 +104,12 @@ class FlasApp(FramedApp):
             compiles=options.compiles,
         )
 
-    # Evaluations: both screens are kept when the other one shows, so that one comes back to where one was
+    # Evaluations: the two screens are kept when they do not show, so that one comes back to where one was
 
     def _browse_evaluation(self) -> None:
         """Go back to the evaluation, or ask for one."""
         if self._evaluation is not None:
-            self.switch_screen(self._evaluation)
+            self._show(self._evaluation)
         else:
             self._ask_for_evaluation("")
 
@@ -123,9 +123,10 @@ class FlasApp(FramedApp):
         if folder is None:
             return
         before = self._evaluation
-        self.switch_screen(self._make_evaluation(folder, []))
-        if before is not None:
+        if before is not None and before in self.screen_stack[1:]:
+            self._show(self.screen_stack[self.screen_stack.index(before) - 1])
             self.uninstall_screen(before)
+        self._show(self._make_evaluation(folder, []))
 
     def _make_evaluation(self, folder: Path, notices: list[str]) -> EvaluationScreen:
         from flas_tui.screens.evaluation import EvaluationScreen
@@ -145,13 +146,20 @@ class FlasApp(FramedApp):
         if self._options.evaluation is not None:
             self.exit()
         elif self._compare is not None:
-            self.switch_screen(self._compare)
+            self._show(self._compare)
 
     def _open_run(self, run: EvaluatedRun) -> None:
-        """Run a text of an evaluation again, side by side with the baseline; raises `FlasError`."""
+        """Run a text of an evaluation again, side by side with the baseline."""
         compare = self._compare or self._make_compare([])
-        self.switch_screen(compare)
+        self._show(compare)
         compare.call_after_refresh(compare.open_evaluated, run)
+
+    def _show(self, screen: Screen[Any]) -> None:
+        """Put a screen on top: it is pushed, or what lies over it is popped."""
+        if screen not in self.screen_stack:
+            self.push_screen(screen)
+        while self.screen is not screen:
+            self.pop_screen()
 
     def _keep(self, screen: Screen[None]) -> None:
         self.install_screen(screen, f"kept-{id(screen)}")

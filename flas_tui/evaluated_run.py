@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flas_engine.errors import EvaluationError
 from flas_engine.evaluation.wanted import lane_of
 from flas_engine.info import LoadSpec
 from flas_tui.session import Setup
@@ -25,7 +26,12 @@ class EvaluatedRun:
 
 
 def to_run(plan: Plan, text: Generation) -> EvaluatedRun:
-    """Return what is to be run; where the concept was asked for, the prompt is the one that asks for it."""
+    """Return what is to be run; where the concept was asked for, the prompt is the one that asks for it.
+
+    Raises `EvaluationError` for texts that were imported.
+    """
+    if plan.origin:
+        raise EvaluationError(f"these texts came from {plan.origin}: what wrote them is not known, and cannot run again")
     lane = lane_of(text)
     assert lane.seed is not None
     setup = Setup(

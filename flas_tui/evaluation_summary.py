@@ -37,9 +37,9 @@ def describe_judge(judge: JudgeInfo | None, num_judges: int) -> str:
     """Name the judge; an offline one only estimates what a judge would say."""
     if judge is None:
         return "not judged"
-    kind = " (estimate)" if judge.kind == "offline" else ""
+    kind = "estimate by" if judge.kind == "offline" else "judge"
     others = f", one of {num_judges}" if num_judges > 1 else ""
-    return f"judge {visible_line(judge.name)}{kind}{others}"
+    return f"{kind} {visible_line(judge.name)}{others}"
 
 
 def describe_counts(evaluated: EvaluatedSet, num_planned: int) -> tuple[str, float | None]:

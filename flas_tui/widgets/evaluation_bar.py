@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flas_engine.evaluation.scores import EvaluatedSet
     from flas_tui.evaluation_table import View
 
-JUDGE_CELLS = 40
+JUDGE_CELLS = 32
 
 
 class EvaluationBar(FactBar):
@@ -25,12 +25,11 @@ class EvaluationBar(FactBar):
     ) -> None:
         """Draw what is looked at, and how."""
         parts, fraction = [("name", _cut(name, NAME_CELLS))], None
+        parts += [("live", "● growing")] if is_growing else []
         if evaluated is not None:
             counts, fraction = describe_counts(evaluated, num_planned)
             judge = _cut(describe_judge(evaluated.judge, len(evaluated.judges)), JUDGE_CELLS)
-            parts = [("live", describe_measure(view)), *parts, ("label", judge), ("label", counts)]
-        if is_growing:
-            parts.insert(1, ("live", "● growing"))
+            parts = [("live", describe_measure(view)), ("label", judge), *parts, ("label", counts)]
         self.draw(tuple(parts), fraction)
 
 
