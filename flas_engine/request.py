@@ -53,8 +53,12 @@ class Lane:
     conversation: tuple[Message, ...]
     concepts: tuple[WeightedConcept, ...] = ()
     flow_time: float = 0.0
+    seed: int | None = None
+    """Of this lane's noise; None is the request's."""
 
     def __post_init__(self) -> None:
+        if self.seed is not None:
+            _check_seed(self.seed)
         if not self.conversation or not self.conversation[-1].content.strip():
             raise RequestError("the prompt is empty; type what the model should answer")
         check_flow_time(self.flow_time)
@@ -106,7 +110,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Lanes to be decoded together under one seed; equal requests give equal text on one machine."""
+    """Lanes to be decoded together; equal requests give equal text on one machine."""
 
     lanes: tuple[Lane, ...]
     sampling: Sampling = field(default_factory=Sampling)
@@ -115,11 +119,15 @@ class Request:
     solver: str = "euler"
     num_steps: int | None = None
     """Solver steps over [0, T]; None is the checkpoint's own number."""
+    max_live: int | None = None
+    """At most so many lanes are decoded at once; as lanes end, the next ones in order take their places. None: all."""
 
     def __post_init__(self) -> None:
         if not self.lanes:
             raise RequestError("the request has no lanes; give at least one flow time")
-        _check("the seed", self.seed, 0, MAX_SEED, "any whole number")
+        _check_seed(self.seed)
+        if self.max_live is not None:
+            _check("the number of lanes at once", self.max_live, 1, math.inf, "16 is usual on a CPU")
         if self.num_steps is not None:
             _check("the number of solver steps", self.num_steps, 1, 1000, "the released checkpoints use 3")
 
@@ -136,6 +144,10 @@ def parse_flow_time(text: str) -> float:
     except ValueError:
         raise RequestError(f"flow time {text!r} is not a number; give one from -8 to 8, for example 1.5") from None
     return check_flow_time(value)
+
+
+def _check_seed(seed: int) -> None:
+    _check("the seed", seed, 0, MAX_SEED, "any whole number")
 
 
 def _check(name: str, value: float, low: float, high: float, hint: str, *, exclude_low: bool = False) -> float:

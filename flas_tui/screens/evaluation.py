@@ -100,7 +100,7 @@ class EvaluationScreen(Screen[None]):
         is_lite: bool,
         notices: list[str] | None = None,
     ) -> None:
-        super().__init__(id="evaluation")
+        super().__init__()
         self.folder = folder
         self._open_run, self._open_other, self._close = open_run, open_other, close
         self._is_lite = is_lite
