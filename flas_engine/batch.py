@@ -3,7 +3,7 @@
 Prompts are read below l once for all lanes that share them, and above l a few lanes at a time, so that the first lane
 can speak before the last is read. A decoding pass then moves all live lanes by one token: masks, rotations and slots
 are rows of tables that are kept up to date in place, and nothing about a pass but its numbers changes. A lane that
-ends stays where it is, unread, until half of the batch is dead.
+ends stays where it is, unread, until another takes its place, or until half of the batch is dead.
 
 Shapes: B lanes, U different prompts, L new tokens, S slots, D hidden, V vocabulary.
 """
@@ -21,7 +21,7 @@ from flas_engine.layers import embed, make_window, run_layers, to_logits
 from flas_engine.pass_tables import PassTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from flas_engine.compiled import Functions
     from flas_engine.layers import BaseModel, Window
@@ -169,6 +169,31 @@ class LaneBatch:
             self._steering.set_flow_time(lane, flow_time)
             self._is_mixed[lane] = True
 
+    def replace(self, rows: list[int], newcomers: LaneBatch) -> None:
+        """Give the places of the live lanes at `rows` to the lanes of `newcomers`, whose prompts are read.
+
+        `newcomers` may not be used any more.
+        """
+        lanes = [self._live[row] for row in rows]
+        lengths = [len(prompt) for prompt in newcomers._prompts]
+        self._reserve(max(lengths) + 1)
+        for source, (lane, length) in enumerate(zip(lanes, lengths, strict=True)):
+            slots = slice(0, length)
+            self._lower.copy_row(lane, newcomers._lower, source, slots)
+            self._upper.copy_row(lane, newcomers._upper, source, slots)
+            self._activations[lane, slots] = newcomers._activations[source, slots]
+            self._ids[lane] = newcomers._ids[source]
+            self._prompts[lane] = newcomers._prompts[source]
+            self._prompt_logits[lane] = newcomers._prompt_logits[source]
+            self._is_mixed[lane] = False
+        stays = True
+        if self._steering is not None and newcomers._steering is not None:
+            stays = self._steering.replace(lanes, newcomers._steering, lengths, self._lower.capacity)
+        if self._tables is not None and self._tables.capacity == self._lower.capacity:  # otherwise made anew
+            self._tables.place(lanes, lengths)
+            if not stays:
+                self._tables.graphs.forget()
+
     def keep(self, rows: list[int]) -> None:
         """Go on with the live lanes at `rows` only."""
         self._live = [self._live[row] for row in rows]
@@ -202,9 +227,10 @@ class LaneBatch:
 
     def _finish_reading(self) -> None:
         """Give every lane a row of its own below the cut too."""
-        prompt_of = self._index(self._prompt_of)
-        self._lower.select(prompt_of)
-        self._activations = self._activations[prompt_of]
+        if self._prompt_of != list(range(len(self._unique))):
+            prompt_of = self._index(self._prompt_of)
+            self._lower.select(prompt_of)
+            self._activations = self._activations[prompt_of]
         self._is_read = True
 
     def _logits_behind(self, lane: int) -> torch.Tensor:
@@ -214,7 +240,7 @@ class LaneBatch:
 
     def _groups(self) -> Iterator[range]:
         """Divide the lanes into runs that are read together above l."""
-        num_rows = ROWS_AT_FULL_SPEED.get(self._base.device.type, max(ROWS_AT_FULL_SPEED.values()))
+        num_rows = _rows_at_full_speed(self._base.device)
         first, longest = 0, 0
         for lane, prompt in enumerate(self._prompts):
             starts_elsewhere = self._upper_start[lane] != self._upper_start[first]
@@ -307,6 +333,21 @@ class LaneBatch:
 
     def _index(self, values: list[int] | list[list[int]]) -> torch.Tensor:
         return torch.tensor(values, device=self._base.device)
+
+
+def num_read_together(prompts: Iterable[list[int]], device: torch.device) -> int:
+    """Return how many of the first prompts may as well be read at once: at least one."""
+    longest, count = 0, 0
+    for prompt in prompts:
+        longest = max(longest, len(prompt))
+        if count and longest * (count + 1) > _rows_at_full_speed(device):
+            break
+        count += 1
+    return count
+
+
+def _rows_at_full_speed(device: torch.device) -> int:
+    return ROWS_AT_FULL_SPEED.get(device.type, max(ROWS_AT_FULL_SPEED.values()))
 
 
 def _pieces(start: int, stop: int) -> Iterator[range]:

@@ -43,45 +43,58 @@ class CacheLayer:
 
 
 class KVCache:
-    """Keys and values [layer, 2, B, S, N_kv, H] in one block of memory that grows in steps."""
+    """Keys and values [2, B, S, N_kv, H] of every layer, in a tensor each.
+
+    What grows or is rearranged is copied layer by layer, so that it never takes more than one layer's memory twice.
+    """
 
     def __init__(
         self, *, num_layers: int, rows: int, num_kv_heads: int, head_dim: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._set(torch.zeros(num_layers, 2, rows, 0, num_kv_heads, head_dim, device=device, dtype=dtype))
+        self._shape = (num_kv_heads, head_dim)
+        self._rows, self._capacity = rows, 0
+        self._data = [torch.zeros(2, rows, 0, *self._shape, device=device, dtype=dtype) for _ in range(num_layers)]
+        self.layers = [CacheLayer(keys=data[0], values=data[1]) for data in self._data]
+        """What the attention layers write and read."""
 
     @property
     def rows(self) -> int:
         """Lanes that the cache holds."""
-        return self._data.shape[2]
+        return self._rows
 
     @property
     def capacity(self) -> int:
         """Slots that can be written without growing."""
-        return self._data.shape[3]
+        return self._capacity
 
     @property
     def num_bytes(self) -> int:
         """Memory that the cache takes."""
-        return self._data.numel() * self._data.element_size()
+        return sum(data.numel() * data.element_size() for data in self._data)
 
     def reserve(self, slots: int) -> None:
         """Make room for positions below `slots`; what is written stays."""
-        if slots <= self.capacity:
+        if slots <= self._capacity:
             return
-        grown = self._data.new_zeros(*self._data.shape[:3], round_up(slots), *self._data.shape[4:])
-        grown[:, :, :, : self.capacity] = self._data
-        self._set(grown)
+        capacity = round_up(slots)
+        for index in range(len(self._data)):
+            grown = self._data[index].new_zeros(2, self._rows, capacity, *self._shape)
+            grown[:, :, : self._capacity] = self._data[index]
+            self._put(index, grown)
+            del grown  # or two layers would be held twice while the next one grows
+        self._capacity = capacity
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep `rows` [B] in that order; a row may be taken several times."""
-        self._set(self._data.index_select(2, rows))
+        for index in range(len(self._data)):
+            self._put(index, self._data[index].index_select(1, rows))
+        self._rows = len(rows)
 
     def copy_row(self, row: int, source: KVCache, source_row: int, slots: slice) -> None:
         """Take over the `slots` of a row of another cache of the same layers."""
-        self._data[:, :, row, slots] = source._data[:, :, source_row, slots]
+        for data, of_source in zip(self._data, source._data, strict=True):
+            data[:, row, slots] = of_source[:, source_row, slots]
 
-    def _set(self, data: torch.Tensor) -> None:
-        self._data = data
-        self.layers = [CacheLayer(keys=layer[0], values=layer[1]) for layer in data]
-        """What the attention layers write and read."""
+    def _put(self, index: int, data: torch.Tensor) -> None:
+        self._data[index] = data
+        self.layers[index] = CacheLayer(keys=data[0], values=data[1])

@@ -1,7 +1,8 @@
 """THE token loop: any number of lanes, decoded together, as a stream of events.
 
-Every pass advances the live lanes of a `LaneBatch` by a token and chooses the next ones. Nothing else in the engine
-makes tokens.
+Every pass advances the live lanes of a `LaneBatch` by a token and chooses the next ones. Where a request bounds how
+many are live, the next lane takes the place of one that ends: its prompt is read, and the others go on. Nothing else in
+the engine makes tokens.
 
 Shapes: B live lanes, V vocabulary.
 """
@@ -9,25 +10,28 @@ Shapes: B live lanes, V vocabulary.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
+from flas_engine.batch import num_read_together
 from flas_engine.detokenize import Detokenizer, StopStrings
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
 from flas_engine.sampling import Scratch, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from transformers import PreTrainedTokenizerBase
 
     from flas_engine.batch import LaneBatch
     from flas_engine.control import RunControl
     from flas_engine.events import Event
-    from flas_engine.request import Request
+    from flas_engine.request import Lane, Request
 
 
 @dataclass(kw_only=True)
@@ -36,6 +40,7 @@ class _Answer:
 
     lane: int
     flow_time: float
+    seed: int
     room: int
     """Tokens that may still come before the limit or the context's end."""
     detokenizer: Detokenizer
@@ -44,6 +49,8 @@ class _Answer:
     logprobs: list[float] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     reason: FinishReason | None = None
+    began: float | None = None
+    """When its prompt had been read."""
 
     def take(self, token_id: int, logprob: float, end_ids: frozenset[int]) -> Token:
         """Add a chosen token, see whether it ends the lane, and return its event."""
@@ -64,7 +71,7 @@ class _Answer:
             lane=self.lane, index=index, token_id=token_id, text=text, logprob=logprob, flow_time=self.flow_time
         )
 
-    def finish(self, reason: FinishReason, seconds: float) -> Finished:
+    def finish(self, reason: FinishReason, now: float) -> Finished:
         """Close the answer: what was held back is let out, unless a stop string cut it off."""
         tail = ""
         if reason is not FinishReason.STOP_STRING:
@@ -79,20 +86,46 @@ class _Answer:
             token_ids=tuple(self.token_ids),
             logprobs=tuple(self.logprobs),
             flow_time=self.flow_time,
-            seconds=seconds,
+            seconds=0.0 if self.began is None else now - self.began,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A request made ready for the loop: prompts in ids, steering in place."""
+    """A request made ready for the loop: prompts in ids, and the first lanes' steering in place."""
 
     request: Request
     prompts: list[list[int]]
     batch: LaneBatch
+    """Of the first lanes, as many as are live at once."""
+    make_batch: Callable[[list[Lane], list[list[int]], LaneBatch], LaneBatch]
+    """Makes the batch of further lanes from their prompts; it takes over what a batch under way has read."""
     tokenizer: PreTrainedTokenizerBase
     end_ids: frozenset[int]
     context_length: int
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """Where a run stands between two tokens."""
+
+    job: Job
+    control: RunControl
+    started: float
+    lanes: list[Lane]
+    """All of the request, at their present flow times."""
+    waiting: deque[int]
+    live: list[_Answer]
+    """A row of the batch each; one that has ended keeps it until another takes it, or until the batch closes up."""
+    free: list[int] = field(default_factory=list)
+    """Rows whose answers have ended and been told of."""
+    tokens_B: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    """What the next pass reads."""
+    seen_BV: torch.Tensor | None = None
+    """What the repetition penalty falls on; None without one."""
+    scratch: Scratch = field(default_factory=Scratch)
+    is_announced: bool = False
+    """Whether `Prefilled` has been given."""
 
 
 def decode(job: Job, control: RunControl) -> Iterator[Event]:
@@ -101,97 +134,174 @@ def decode(job: Job, control: RunControl) -> Iterator[Event]:
     A lane's first token comes as soon as its prompt is read. A flow time changed through `control` applies from the
     next token; a wish to stop takes effect before it.
     """
-    answers = [_start_answer(job, lane) for lane in range(len(job.prompts))]
-    sampling, seed, scratch = job.request.sampling, job.request.seed, Scratch()
-    seen_BV: torch.Tensor | None = None
-    chosen: list[torch.Tensor] = []
-    ids: list[int] = []
-    started = read = time.perf_counter()
-    for lanes, logits in job.batch.read_lanes(control):
-        if seen_BV is None and sampling.repetition_penalty != 1.0:
-            seen_BV = _seen_tokens(job, logits)
-        of_lanes = slice(lanes.start, lanes.stop)
-        seen = seen_BV[of_lanes] if seen_BV is not None else None
-        tokens, logprobs = choose(logits, sampling, seed, 0, seen, scratch)
-        values = _to_host(tokens, logprobs)
-        if not chosen:
-            read = time.perf_counter()
-            yield _prefilled(job, read - started)
-        chosen.append(tokens)
-        for answer, (token_id, logprob) in zip(answers[of_lanes], values, strict=True):
-            ids.append(token_id)
-            yield answer.take(token_id, logprob, job.end_ids)
-    if len(ids) < len(answers):  # called off
-        if not chosen:
-            yield _prefilled(job, time.perf_counter() - started)
-        yield from _cancel(answers, time.perf_counter() - read)
-        return
-    live, tokens_B, position = answers, torch.cat(chosen), 0
+    run = _start(job, control)
+    yield from _begin(run)
     while True:
-        seconds = time.perf_counter() - read
-        yield from (answer.finish(answer.reason, seconds) for answer in live if answer.reason is not None)
-        rows = [row for row, answer in enumerate(live) if answer.reason is None]
+        yield from _finish_ended(run)
         if control.is_cancelled:
-            yield from _cancel([live[row] for row in rows], seconds)
+            yield from _cancel(run)
             return
-        if not rows:
+        _take_flow_times(run)
+        if run.free and run.waiting:
+            yield from _refill(run)
+            continue
+        if len(run.free) == len(run.live):
             return
-        if len(rows) < len(live):
-            live, ids, tokens_B = [live[row] for row in rows], [ids[row] for row in rows], tokens_B[rows]
-            seen_BV = seen_BV[rows] if seen_BV is not None else None
-            job.batch.keep(rows)
-        if seen_BV is not None:
-            seen_BV.scatter_(1, tokens_B[:, None], value=True)
-        _take_flow_times(job, control, live)
-        logits_BV = job.batch.advance(tokens_B, ids)
-        position += 1
-        tokens_B, logprobs_B = choose(logits_BV, sampling, seed, position, seen_BV, scratch)
-        values = _to_host(tokens_B, logprobs_B)
-        ids = [token_id for token_id, _ in values]
-        for answer, (token_id, logprob) in zip(live, values, strict=True):
-            yield answer.take(token_id, logprob, job.end_ids)
+        if run.free:
+            _close_up(run)
+        yield from _advance(run)
 
 
-def _to_host(tokens: torch.Tensor, logprobs: torch.Tensor) -> list[tuple[int, float]]:
-    """Bring a pass's choices to the host: its one synchronisation."""
-    # Ids are exact in float32 up to 2**24, and MPS has no float64.
-    return [(int(token_id), logprob) for token_id, logprob in torch.stack([tokens.float(), logprobs], dim=1).tolist()]
+def _start(job: Job, control: RunControl) -> _Run:
+    lanes = list(job.request.lanes)
+    num_live = min(job.request.max_live or len(lanes), len(lanes))
+    return _Run(
+        job=job,
+        control=control,
+        started=time.perf_counter(),
+        lanes=lanes,
+        waiting=deque(range(num_live, len(lanes))),
+        live=[_start_answer(job, number, lane) for number, lane in enumerate(lanes[:num_live])],
+    )
 
 
-def _prefilled(job: Job, seconds: float) -> Prefilled:
-    return Prefilled(prompt_token_ids=tuple(map(tuple, job.prompts)), seconds=seconds)
-
-
-def _start_answer(job: Job, lane: int) -> _Answer:
+def _start_answer(job: Job, number: int, lane: Lane) -> _Answer:
     request = job.request
     return _Answer(
-        lane=lane,
-        flow_time=request.lanes[lane].flow_time,
-        room=min(request.limits.max_new_tokens, job.context_length - len(job.prompts[lane])),
+        lane=number,
+        flow_time=lane.flow_time,
+        seed=request.seed if lane.seed is None else lane.seed,
+        room=min(request.limits.max_new_tokens, job.context_length - len(job.prompts[number])),
         detokenizer=Detokenizer(job.tokenizer),
         stop_strings=StopStrings(request.limits.stop),
     )
 
 
-def _cancel(answers: list[_Answer], seconds: float) -> Iterator[Finished]:
-    for answer in answers:
-        yield answer.finish(answer.reason or FinishReason.CANCELLED, seconds)
+def _begin(run: _Run) -> Iterator[Event]:
+    """Read the first lanes' prompts and give their first tokens; less when called off."""
+    first = yield from _read(run, run.job.batch, run.live)
+    if first is not None:
+        run.tokens_B, run.seen_BV = first
+    elif not run.is_announced:
+        yield _prefilled(run)
 
 
-def _take_flow_times(job: Job, control: RunControl, live: list[_Answer]) -> None:
-    for lane, flow_time in control.take_flow_times().items():
-        if lane >= len(job.request.lanes) or (flow_time != 0.0 and not job.request.lanes[lane].concepts):
+def _refill(run: _Run) -> Iterator[Event]:
+    """Let waiting lanes take free rows, as many as may as well be read together, and give their first tokens."""
+    job = run.job
+    count = num_read_together((job.prompts[lane] for lane in islice(run.waiting, len(run.free))), run.tokens_B.device)
+    rows, run.free = run.free[:count], run.free[count:]
+    numbers = [run.waiting.popleft() for _ in rows]
+    answers = [_start_answer(job, number, run.lanes[number]) for number in numbers]
+    for row, answer in zip(rows, answers, strict=True):
+        run.live[row] = answer
+    prompts = [job.prompts[number] for number in numbers]
+    newcomers = job.make_batch([run.lanes[number] for number in numbers], prompts, job.batch)
+    first = yield from _read(run, newcomers, answers)
+    if first is None:
+        return
+    tokens, seen = first
+    job.batch.replace(rows, newcomers)
+    index = torch.tensor(rows, device=tokens.device)
+    run.tokens_B = run.tokens_B.index_copy(0, index, tokens)
+    if run.seen_BV is not None and seen is not None:
+        run.seen_BV.index_copy_(0, index, seen)
+
+
+def _read(
+    run: _Run, batch: LaneBatch, answers: list[_Answer]
+) -> Generator[Event, None, tuple[torch.Tensor, torch.Tensor | None] | None]:
+    """Read the prompts of a batch; gives its lanes' first tokens, and what they have seen; None when called off."""
+    chosen: list[torch.Tensor] = []
+    seen_BV: torch.Tensor | None = None
+    for lanes, logits in batch.read_lanes(run.control):
+        if seen_BV is None and run.job.request.sampling.repetition_penalty != 1.0:
+            seen_BV = _seen_tokens([run.job.prompts[answer.lane] for answer in answers], logits)
+        of_lanes = slice(lanes.start, lanes.stop)
+        tokens, values = _choose(run, logits, answers[of_lanes], seen_BV[of_lanes] if seen_BV is not None else None)
+        if not chosen:
+            now = time.perf_counter()
+            for answer in answers:
+                answer.began = now
+            if not run.is_announced:
+                yield _prefilled(run)
+        chosen.append(tokens)
+        yield from _take(run, answers[of_lanes], values)
+    is_whole = sum(map(len, chosen)) == len(answers)
+    return (torch.cat(chosen), seen_BV) if is_whole else None
+
+
+def _advance(run: _Run) -> Iterator[Event]:
+    """Move every live lane by a token."""
+    if run.seen_BV is not None:
+        run.seen_BV.scatter_(1, run.tokens_B[:, None], value=True)
+    logits_BV = run.job.batch.advance(run.tokens_B, [answer.token_ids[-1] for answer in run.live])
+    run.tokens_B, values = _choose(run, logits_BV, run.live, run.seen_BV)
+    yield from _take(run, run.live, values)
+
+
+def _choose(
+    run: _Run, logits_BV: torch.Tensor, answers: list[_Answer], seen_BV: torch.Tensor | None
+) -> tuple[torch.Tensor, list[tuple[int, float]]]:
+    """Choose each answer's next token [B]; gives them and their log-probabilities on the host too."""
+    seeds, positions = [answer.seed for answer in answers], [len(answer.token_ids) for answer in answers]
+    tokens_B, logprobs_B = choose(logits_BV, run.job.request.sampling, seeds, positions, seen_BV, run.scratch)
+    # A pass's one synchronisation. Ids are exact in float32 up to 2**24, and MPS has no float64.
+    pairs = torch.stack([tokens_B.float(), logprobs_B], dim=1).tolist()
+    return tokens_B, [(int(token_id), logprob) for token_id, logprob in pairs]
+
+
+def _take(run: _Run, answers: list[_Answer], values: list[tuple[int, float]]) -> Iterator[Event]:
+    for answer, (token_id, logprob) in zip(answers, values, strict=True):
+        yield answer.take(token_id, logprob, run.job.end_ids)
+
+
+def _prefilled(run: _Run) -> Prefilled:
+    run.is_announced = True
+    prompts = tuple(map(tuple, run.job.prompts))
+    return Prefilled(prompt_token_ids=prompts, seconds=time.perf_counter() - run.started)
+
+
+def _finish_ended(run: _Run) -> Iterator[Finished]:
+    now, free = time.perf_counter(), set(run.free)
+    for row, answer in enumerate(run.live):
+        if answer.reason is not None and row not in free:
+            run.free.append(row)
+            yield answer.finish(answer.reason, now)
+
+
+def _cancel(run: _Run) -> Iterator[Finished]:
+    now, free = time.perf_counter(), set(run.free)
+    for row, answer in enumerate(run.live):
+        if row not in free:
+            yield answer.finish(FinishReason.CANCELLED, now)
+    for number in run.waiting:
+        yield _start_answer(run.job, number, run.lanes[number]).finish(FinishReason.CANCELLED, now)
+
+
+def _close_up(run: _Run) -> None:
+    """Go on without the rows that are free."""
+    rows = [row for row, answer in enumerate(run.live) if answer.reason is None]
+    run.live, run.free, run.tokens_B = [run.live[row] for row in rows], [], run.tokens_B[rows]
+    run.seen_BV = run.seen_BV[rows] if run.seen_BV is not None else None
+    run.job.batch.keep(rows)
+
+
+def _take_flow_times(run: _Run) -> None:
+    for lane, flow_time in run.control.take_flow_times().items():
+        if lane >= len(run.lanes) or (flow_time != 0.0 and not run.lanes[lane].concepts):
             raise RequestError(
                 f"lane {lane} has no concept to steer towards; its flow time cannot become {flow_time:g}"
             )
-        for row, answer in enumerate(live):
-            if answer.lane == lane and answer.flow_time != flow_time:
-                job.batch.set_flow_time(row, flow_time)
+        run.lanes[lane] = replace(run.lanes[lane], flow_time=flow_time)
+        for row, answer in enumerate(run.live):
+            if answer.lane == lane and answer.reason is None and answer.flow_time != flow_time:
+                run.job.batch.set_flow_time(row, flow_time)
                 answer.flow_time = flow_time
 
 
-def _seen_tokens(job: Job, logits: torch.Tensor) -> torch.Tensor:
-    seen_BV = torch.zeros(len(job.prompts), logits.shape[-1], dtype=torch.bool, device=logits.device)
-    for lane, prompt in enumerate(job.prompts):
-        seen_BV[lane, prompt] = True
+def _seen_tokens(prompts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
+    seen_BV = torch.zeros(len(prompts), logits.shape[-1], dtype=torch.bool, device=logits.device)
+    for row, prompt in enumerate(prompts):
+        seen_BV[row, prompt] = True
     return seen_BV

@@ -7,6 +7,7 @@ Everything that front ends, evaluation and training show is asked of this class;
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -169,8 +170,9 @@ class Engine:
         for ids in texts:
             self._check_room(ids, new_tokens=0)
         request = Request(lanes=tuple(lanes), solver=solver, num_steps=num_steps)
+        self._check_concepts(lanes)
         logprobs: list[list[float]] = [[] for _ in lanes]
-        for of_lanes, piece, h_BLD in self._make_batch(request, [ids[:-1] for ids in texts]).read():
+        for of_lanes, piece, h_BLD in self._make_batch(request, lanes, [ids[:-1] for ids in texts]).read():
             for row, lane in enumerate(of_lanes):
                 first = max(len(prompts[lane]) - 1, piece.start)
                 stop = min(len(texts[lane]) - 1, piece.stop)
@@ -185,30 +187,31 @@ class Engine:
         prompts = [self.render(lane) for lane in request.lanes]
         for prompt in prompts:
             self._check_room(prompt, new_tokens=1)
+        self._check_concepts(request.lanes)
         return Job(
             request=request,
             prompts=prompts,
-            batch=self._make_batch(request, prompts, self._last_batch),
+            batch=self._make_batch(
+                request, request.lanes[: request.max_live], prompts[: request.max_live], self._last_batch
+            ),
+            make_batch=partial(self._make_batch, request),
             tokenizer=self.tokenizer,
             end_ids=self.end_ids,
             context_length=self._info.context_length,
         )
 
-    def _make_batch(self, request: Request, prompts: list[list[int]], previous: LaneBatch | None = None) -> LaneBatch:
+    def _make_batch(
+        self, request: Request, lanes: Sequence[Lane], prompts: list[list[int]], previous: LaneBatch | None = None
+    ) -> LaneBatch:
         solver, steering = find_solver(request.solver), None
         if self.flow is not None and self.concepts is not None:
             encode = self.concepts.encode
             steering = Steering(
                 self.flow.field,
-                [tuple((encode(concept.text), concept.weight) for concept in lane.concepts) for lane in request.lanes],
-                [lane.flow_time for lane in request.lanes],
+                [tuple((encode(concept.text), concept.weight) for concept in lane.concepts) for lane in lanes],
+                [lane.flow_time for lane in lanes],
                 solver,
                 request.num_steps or self.flow.config.n_steps,
-            )
-        elif any(lane.concepts for lane in request.lanes):
-            raise RequestError(
-                f"{self._info.name} is loaded without a flow, so only flow time 0 without a concept runs; "
-                "choose a model with a flow, or give one with --flow"
             )
         functions = self.warm_up.functions if self.warm_up is not None else OP_BY_OP
         return LaneBatch(self.base, self._info.layer, steering, prompts, previous, functions)
@@ -229,6 +232,16 @@ class Engine:
             batch.read_prompts()
             for _ in range(2):
                 batch.advance(torch.zeros(num_lanes, dtype=torch.long, device=self.base.device))
+
+    def _check_concepts(self, lanes: Sequence[Lane]) -> None:
+        """Check them all before the first lane is read; raises `RequestError`."""
+        for text in dict.fromkeys(concept.text for lane in lanes for concept in lane.concepts):
+            if self.concepts is None:
+                raise RequestError(
+                    f"{self._info.name} is loaded without a flow, so only flow time 0 without a concept runs; "
+                    "choose a model with a flow, or give one with --flow"
+                )
+            self.concepts.tokenize(text)
 
     def _check_room(self, ids: list[int], *, new_tokens: int) -> None:
         if len(ids) + new_tokens > self._info.context_length:

@@ -35,22 +35,28 @@ class PassTables:
         self._positions = torch.tensor(positions, device=device)
         self.places = self._positions + torch.arange(num_lanes, device=device) * capacity
         """[B]: where in the caches' rows, one after the other, the lanes write."""
-        slots = torch.arange(capacity, device=device)
-        self._rotary = rotation(a.rotary, slots[:, None], base.dtype)
+        self._slots = torch.arange(capacity, device=device)
+        self._rotary = rotation(a.rotary, self._slots[:, None], base.dtype)
         same = a.sliding_rotary is a.rotary
-        self._sliding_rotary = self._rotary if same else rotation(a.sliding_rotary, slots[:, None], base.dtype)
-        self._bias = _Bias(slots < self._positions[:, None], base.dtype)
+        self._sliding_rotary = self._rotary if same else rotation(a.sliding_rotary, self._slots[:, None], base.dtype)
+        self._bias = _Bias(num_lanes, capacity, device, base.dtype)
         self._sliding_window = a.sliding_window if a.sliding_layers and a.sliding_window else None
-        self._sliding_bias = self._bias
-        if self._sliding_window:
-            recent = slots >= self._positions[:, None] - self._sliding_window
-            self._sliding_bias = _Bias((slots < self._positions[:, None]) & recent, base.dtype)
+        self._sliding_bias = _Bias(num_lanes, capacity, device, base.dtype) if self._sliding_window else self._bias
+        self._show_past(self.live, self._positions)
 
     def set_live(self, live: list[int]) -> None:
         """Let only these lanes move on."""
         self.graphs.forget()
         self.live = torch.tensor(live, device=self.live.device)
         self._steps.zero_().index_fill_(0, self.live, 1)
+
+    def place(self, lanes: list[int], positions: list[int]) -> None:
+        """Let these lanes read their next token at `positions`, with all that stands before it in their slots."""
+        index = torch.tensor(lanes, device=self.live.device)
+        positions_B = torch.tensor(positions, device=self.live.device)
+        self._positions.index_copy_(0, index, positions_B)
+        self.places.index_copy_(0, index, positions_B + index * self.capacity)
+        self._show_past(index, positions_B)
 
     def put(self, tokens: torch.Tensor) -> None:
         """Set the tokens that the live lanes read."""
@@ -80,6 +86,13 @@ class PassTables:
         self._positions.add_(self._steps)
         self.places.add_(self._steps)
 
+    def _show_past(self, lanes: torch.Tensor, positions_B: torch.Tensor) -> None:
+        """Make visible to lanes what is before their positions, as far as a window reaches."""
+        visible_BS = self._slots < positions_B[:, None]
+        self._bias.put(lanes, visible_BS)
+        if self._sliding_window:
+            self._sliding_bias.put(lanes, visible_BS & (self._slots >= positions_B[:, None] - self._sliding_window))
+
     def _rotation(self, table: Rotation) -> Rotation:
         cos, sin = (part.index_select(0, self._positions) for part in (table.cos, table.sin))
         return Rotation(cos=cos, sin=sin)
@@ -88,12 +101,15 @@ class PassTables:
 class _Bias:
     """What is added to attention logits, [B, 1, 1, S]: 0 on visible slots and -inf on the others."""
 
-    def __init__(self, visible_BS: torch.Tensor, dtype: torch.dtype) -> None:
-        B, S = visible_BS.shape
-        self.nowhere = B * S
-        self._flat = torch.full((B * S + 1,), float("-inf"), dtype=dtype, device=visible_BS.device)
-        self._values = self._flat[:-1].view(B, 1, 1, S)
-        self._values.masked_fill_(visible_BS[:, None, None], 0.0)
+    def __init__(self, num_lanes: int, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.nowhere = num_lanes * capacity
+        self._flat = torch.full((self.nowhere + 1,), float("-inf"), dtype=dtype, device=device)
+        self._values = self._flat[:-1].view(num_lanes, 1, 1, capacity)
+
+    def put(self, lanes: torch.Tensor, visible_BS: torch.Tensor) -> None:
+        """Make these slots of `lanes` visible, and no others."""
+        bias = torch.zeros(visible_BS.shape, dtype=self._flat.dtype, device=self._flat.device)
+        self._values.index_copy_(0, lanes, bias.masked_fill_(~visible_BS, float("-inf"))[:, None, None])
 
     def of(self, num_slots: int) -> torch.Tensor:
         """Return what applies to the first slots."""

@@ -1,8 +1,9 @@
 """Choose tokens from logits: filters, and Gumbel-max noise that depends on (seed, position) alone.
 
 argmax(log p + g) with Gumbel noise g draws exactly from p. The noise of a token id at a position is a hash of (seed,
-position, id): the same for all lanes and devices, drawn without the past and only for the candidates that are left.
-So equal lanes write equal text, and the first token on which two lanes part is the first that steering changed.
+position, id): the same for all lanes of a seed and on all devices, drawn without the past and only for the candidates
+that are left. So equal lanes write equal text, and the first token on which two lanes part is the first that steering
+changed.
 
 Nothing here sorts the vocabulary. On a CPU, where a look at a tensor's values costs nothing, the work depends on them;
 elsewhere choosing a token is a fixed row of kernels without a synchronisation.
@@ -13,12 +14,14 @@ Shapes: B lanes, V vocabulary, K candidates.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flas_engine.request import Sampling
 
 FEW_CHUNKS = 128
@@ -73,31 +76,46 @@ class Scratch:
         return ids
 
 
+def scratch_bytes(sampling: Sampling, vocab_size: int) -> int:
+    """Return the most that choosing a lane's tokens keeps in its scratch, and in what it has seen."""
+    tensors, seen = 1, 0
+    if sampling.repetition_penalty != 1.0:
+        tensors, seen = tensors + 1, vocab_size
+    if sampling.temperature > 0.0 and not sampling.top_k:
+        tensors += 2 + (3 if sampling.top_p < 1.0 else 0)  # the noise; and the nucleus
+    return 4 * vocab_size * tensors + seen
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Draw:
-    """What choosing the tokens of one position needs besides the scores."""
+    """What choosing the tokens needs besides the scores."""
 
     sampling: Sampling
-    seed: int
-    position: int
+    keys: list[tuple[int, int]]
+    """One for all lanes, or one a lane."""
     scratch: Scratch
 
+    def of(self, rows: torch.Tensor) -> _Draw:
+        """Return what applies to some of the lanes."""
+        return self if len(self.keys) == 1 else replace(self, keys=[self.keys[row] for row in rows.tolist()])
+
     def noise(self, ids: torch.Tensor) -> torch.Tensor:
-        return gumbel_noise(self.seed, self.position, ids, self.scratch)
+        return _noise(self.keys, ids, self.scratch)
 
 
 def choose(
     logits_BV: torch.Tensor,
     sampling: Sampling,
-    seed: int,
-    position: int,
+    seed: int | Sequence[int],
+    position: int | Sequence[int],
     seen_BV: torch.Tensor | None = None,
     scratch: Scratch | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose a token [B] for each lane, and give its log-probability [B] under the unfiltered model at temperature 1.
 
-    `logits` are finite float32; `position` is the token's index in the answer; `seen` marks the tokens that the
-    repetition penalty falls on; who chooses token after token gives the same `scratch` each time.
+    `logits` are finite float32; `position` is the token's index in the answer; it and the seed are one for all lanes,
+    or one a lane; `seen` marks the tokens that the repetition penalty falls on; who chooses token after token gives the
+    same `scratch` each time.
     """
     scratch = scratch or Scratch()
     scores = logits_BV
@@ -107,7 +125,8 @@ def choose(
         tokens_B1 = _argmax(scores)
     else:
         scores = torch.div(scores, sampling.temperature, out=scratch.take("scores", scores))
-        tokens_B1 = _sample(scores, _Draw(sampling=sampling, seed=seed, position=position, scratch=scratch))
+        keys = _keys(seed, position)
+        tokens_B1 = _sample(scores, _Draw(sampling=sampling, keys=keys, scratch=scratch))
     return tokens_B1[:, 0], _logprobs_of(tokens_B1, logits_BV, scratch)
 
 
@@ -153,7 +172,7 @@ def _race_among_few(scores_BV: torch.Tensor, p_BV: torch.Tensor, ids: torch.Tens
         return _race(scores_BV, p_BV, ids, draw)
     tokens_B1 = _race(few, p_few, ids.view(-1, chunks.shape[-1])[places].flatten(1), draw)
     if len(rows):
-        tokens_B1[rows] = _race(scores_BV[rows], p_BV[rows], ids, draw)
+        tokens_B1[rows] = _race(scores_BV[rows], p_BV[rows], ids, draw.of(rows))
     return tokens_B1
 
 
@@ -260,21 +279,54 @@ def _chunks_at(chunks: torch.Tensor, places_BK: torch.Tensor) -> torch.Tensor:
     return chunks.gather(1, places_BK[:, :, None].expand(-1, -1, chunks.shape[-1])).flatten(1)
 
 
-def gumbel_noise(seed: int, position: int, ids: torch.Tensor, scratch: Scratch | None = None) -> torch.Tensor:
+def gumbel_noise(
+    seed: int | Sequence[int], position: int | Sequence[int], ids: torch.Tensor, scratch: Scratch | None = None
+) -> torch.Tensor:
     """Return standard Gumbel noise, float32, in the shape of `ids`; a function of (seed, position, id) alone.
+
+    With a seed or a position a lane, of which one differs, it is [B, K], of ids [B, K] or [K].
+    """
+    return _noise(_keys(seed, position), ids, scratch or Scratch())
+
+
+def _noise(keys: list[tuple[int, int]], ids: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+    """Hash every id with the keys of its lane.
 
     Two rounds of a 32-bit mixer with keys of their own: after one, neighbouring ids share a pattern. The xor-shift that
     ends the first round and the one that begins the second undo each other, but for the key between them.
     """
-    scratch = scratch or Scratch()
-    first, second = (_key(salt, seed, position) for salt in _SALTS)
+    ids = ids.to(torch.int32)
+    if len(keys) == 1:  # numbers: a tensor of them would have to reach the device
+        first: int | torch.Tensor = keys[0][0]
+        second: int | torch.Tensor = keys[0][1]
+    else:
+        ids = ids.expand(len(keys), -1)
+        first, second = torch.tensor(keys, dtype=torch.int32, device=ids.device).t()[:, :, None]
     shifted = scratch.take("shifted", ids, torch.int32)
-    bits = torch.bitwise_xor(ids.to(torch.int32), _signed(first), out=scratch.take("bits", ids, torch.int32))
-    _multiply(_xor_shift(bits, 16, shifted), shifted).bitwise_xor_(_signed(second ^ (second >> 16)))
+    bits = torch.bitwise_xor(ids, first, out=scratch.take("bits", ids, torch.int32))
+    _multiply(_xor_shift(bits, 16, shifted), shifted).bitwise_xor_(second)
     _xor_shift(_multiply(bits, shifted), 16, shifted).bitwise_and_(0x7FFFFFFF)
     # -log(-log(1 - u)): fine steps where u is small, which is where the large noise comes from that wins.
     minus_u = shifted.view(torch.float32).copy_(bits).mul_(-(2.0**-31)).sub_(2.0**-32).clamp_(min=-_BELOW_1)
     return minus_u.log1p_().neg_().log_().neg_()
+
+
+def _keys(seed: int | Sequence[int], position: int | Sequence[int]) -> list[tuple[int, int]]:
+    """Return both rounds' keys as signed numbers: one pair where all lanes have the same, else one a lane."""
+    seeds = [seed] if isinstance(seed, int) else seed
+    positions = [position] if isinstance(position, int) else position
+    num_lanes = max(len(seeds), len(positions))
+    pairs = list(zip(_repeated(seeds, num_lanes), _repeated(positions, num_lanes), strict=True))
+    return [_key_pair(*pair) for pair in (pairs if len(set(pairs)) > 1 else pairs[:1])]
+
+
+def _repeated(values: Sequence[int], count: int) -> Sequence[int]:
+    return [values[0]] * count if len(values) == 1 else values
+
+
+def _key_pair(seed: int, position: int) -> tuple[int, int]:
+    first, second = (_key(salt, seed, position) for salt in _SALTS)
+    return _signed(first), _signed(second ^ (second >> 16))
 
 
 def _key(salt: int, seed: int, position: int) -> int:

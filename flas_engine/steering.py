@@ -120,6 +120,38 @@ class Steering:
         self._flow_times = [self._flow_times[lane] for lane in lanes]
         self._plan = self._make_plan(range(len(lanes)))
 
+    def replace(self, lanes: list[int], newcomers: Steering, lengths: list[int], capacity: int) -> bool:
+        """Give the places of `lanes` to the lanes of `newcomers`, which have read so many positions each.
+
+        `capacity` is that of the model's caches. Returns whether all tensors stay where they are.
+        """
+        old_rows = [list(self._rows_of(lane)) for lane in range(len(self._mixes))]
+        for source, lane in enumerate(lanes):
+            if len(newcomers._mixes[source]) != len(old_rows[lane]):
+                old_rows[lane] = [0] * len(newcomers._mixes[source])  # whichever: it is written over, or not looked at
+            self._mixes[lane] = newcomers._mixes[source]
+            self._flow_times[lane] = newcomers._flow_times[source]
+        stays = self._arrange_cache([row for rows in old_rows for row in rows], capacity)
+        for source, (lane, length) in enumerate(zip(lanes, lengths, strict=True)):
+            self.take_over(lane, newcomers, source, slice(0, length))
+        plan = self._make_plan(range(len(self._mixes)))
+        if self._plan is not None and plan is not None and _write_into(self._plan, plan):
+            return stays
+        self._plan = plan
+        return False
+
+    def _arrange_cache(self, rows: list[int], capacity: int) -> bool:
+        """Let the trajectories' cache have these of its rows, in this order; returns whether it stays where it is."""
+        if self._cache is None or not self._cache.rows:
+            self._cache = self._make_cache()
+            if self._cache is not None:
+                self._cache.reserve(capacity)
+            return self._cache is None
+        if rows == list(range(self._cache.rows)):
+            return True
+        self._cache.select(self._index(rows))
+        return False
+
     def take_over(self, lane: int, source: Steering, source_lane: int, slots: slice) -> None:
         """Take over the trajectories of a lane of the same identity."""
         if self._cache is not None and source._cache is not None:
@@ -242,3 +274,22 @@ class Steering:
 
     def _index(self, values: list[int]) -> torch.Tensor:
         return torch.tensor(values, device=self._device, dtype=torch.long)  # said, because there may be no values
+
+
+def _write_into(plan: _Plan, values: _Plan) -> bool:
+    """Write a plan's values into the tensors of another; False, and nothing is written, where the shapes differ."""
+    pairs = list(zip(_tensors_of(plan), _tensors_of(values), strict=True))
+    if any((to is None) != (new is None) for to, new in pairs):
+        return False
+    tensors = [(to, new) for to, new in pairs if to is not None and new is not None]
+    if any(to.shape != new.shape for to, new in tensors):
+        return False
+    for to, new in tensors:
+        to.copy_(new)
+    return True
+
+
+def _tensors_of(plan: _Plan) -> list[torch.Tensor | None]:
+    steering = [plan.lanes, plan.row_lanes, plan.row_of, plan.row_shift, plan.weights]
+    times = [plan.flow_time, plan.is_steered, plan.time_embedding]
+    return [*steering, *times, *plan.conditions.keys, *plan.conditions.values, plan.conditions.bias]

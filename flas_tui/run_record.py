@@ -84,6 +84,7 @@ def request_from_json(text: str) -> Request:
         limits=Limits(**(data["limits"] | {"stop": tuple(data["limits"]["stop"])})),
         solver=data["solver"],
         num_steps=data["num_steps"],
+        max_live=data.get("max_live"),  # a history may be older than the field
     )
 
 
@@ -92,6 +93,7 @@ def _lane(data: dict[str, Any]) -> Lane:
         conversation=tuple(Message(**message) for message in data["conversation"]),
         concepts=tuple(WeightedConcept(**concept) for concept in data["concepts"]),
         flow_time=data["flow_time"],
+        seed=data.get("seed"),
     )
 
 

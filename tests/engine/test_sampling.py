@@ -77,6 +77,18 @@ def test_noise_changes_with_every_bit_of_the_seed_and_with_the_position(seed: in
         assert (noise != other).float().mean() > 0.99
 
 
+@given(st.lists(st.tuples(seeds, positions), min_size=1, max_size=6))
+def test_noise_of_lanes_with_keys_of_their_own_is_that_of_each_alone(keys: list[tuple[int, int]]) -> None:
+    lane_seeds, lane_positions = [seed for seed, _ in keys], [position for _, position in keys]
+    ids = torch.arange(1000)
+    alone = torch.stack([gumbel_noise(seed, position, ids) for seed, position in keys])
+    of_own_ids = torch.stack([ids + 7 * lane for lane in range(len(keys))])
+    assert torch.equal(gumbel_noise(lane_seeds, lane_positions, ids).expand(len(keys), -1), alone)
+    together = gumbel_noise(lane_seeds, lane_positions, of_own_ids)
+    for lane, (seed, position) in enumerate(keys):
+        assert torch.equal(together[lane], gumbel_noise(seed, position, of_own_ids[lane]))
+
+
 def test_noise_is_finite_for_every_id_of_a_large_vocabulary() -> None:
     ids = torch.arange(GEMMA_VOCABULARY)
     assert all(gumbel_noise(7, position, ids).isfinite().all() for position in range(200))
@@ -221,6 +233,23 @@ def test_a_large_vocabulary_is_filtered_as_by_a_plain_sort(sampling: Sampling) -
         alone = [int(choose(lane[None], sampling, 4, position, scratch=scratch)[0]) for lane in lanes]
         expected = [expected_choice(lanes[i], sampling, 4, position, kept[i]) for i in range(len(lanes))]
         assert together.tolist() == alone == expected
+
+
+@pytest.mark.parametrize("sampling", OF_ALL_KINDS)
+@pytest.mark.parametrize("vocabulary", [GEMMA_VOCABULARY, 300])
+def test_lanes_with_seeds_and_positions_of_their_own_choose_as_each_alone(sampling: Sampling, vocabulary: int) -> None:
+    lanes = lanes_of_a_large_vocabulary()[:, :vocabulary]
+    seen = random_logits(9, *lanes.shape) > 2 if sampling.repetition_penalty != 1.0 else None
+    for seed, position in ((4, [0, 7, 7, 30]), ([4, 5, 4, 1 << 40], 3), ([4, 5, 4, 6], [0, 0, 3, 12])):
+        tokens, logprobs = choose(lanes, sampling, seed, position, seen)
+        for lane in range(len(lanes)):
+            own_seed = seed if isinstance(seed, int) else seed[lane]
+            own_position = position if isinstance(position, int) else position[lane]
+            of_lane = slice(lane, lane + 1)
+            own_seen = seen[of_lane] if seen is not None else None
+            alone = choose(lanes[of_lane], sampling, own_seed, own_position, own_seen)
+            assert torch.equal(tokens[of_lane], alone[0])
+            assert torch.equal(logprobs[of_lane], alone[1])
 
 
 def test_greedy_takes_the_first_of_the_largest() -> None:

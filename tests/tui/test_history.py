@@ -119,6 +119,7 @@ LANES = st.builds(
         st.builds(WeightedConcept, text=WORDS, weight=st.floats(allow_nan=False, allow_infinity=False)), min_size=1
     ).map(tuple),
     flow_time=st.floats(-8, 8),
+    seed=st.none() | st.integers(0, 2**63 - 1),
 )
 REQUESTS = st.builds(
     Request,
@@ -130,6 +131,7 @@ REQUESTS = st.builds(
     limits=st.builds(Limits, max_new_tokens=st.integers(1, 10_000), stop=st.lists(WORDS, max_size=2).map(tuple)),
     solver=st.sampled_from(["euler", "rk4"]),
     num_steps=st.none() | st.integers(1, 1000),
+    max_live=st.none() | st.integers(1, 100),
 )
 WRITTEN = st.builds(
     LaneRecord,
