@@ -31,7 +31,9 @@ def to_run(plan: Plan, text: Generation) -> EvaluatedRun:
     Raises `EvaluationError` for texts that were imported.
     """
     if plan.origin:
-        raise EvaluationError(f"these texts came from {plan.origin}: what wrote them is not known, and cannot run again")
+        raise EvaluationError(
+            f"these texts came from {plan.origin}: what wrote them is not known, and cannot run again"
+        )
     lane = lane_of(text)
     assert lane.seed is not None
     setup = Setup(

@@ -96,7 +96,9 @@ def make_table(evaluated: EvaluatedSet, view: View) -> EvaluationTable:
     return EvaluationTable(
         title="concept",
         columns=tuple(columns),
-        means=_make_means(evaluated, concepts, rows, view.measure),
+        means=_make_means(
+            evaluated, concepts, [row.cells[-1].value for row in rows] if compared else None, view.measure
+        ),
         rows=tuple(rows),
         sorted_by=view.sort,
         is_descending=view.is_descending,
@@ -159,12 +161,11 @@ def _make_row(
 
 
 def _make_means(
-    evaluated: EvaluatedSet, concepts: Sequence[Concept], rows: Sequence[TableRow], measure: str
+    evaluated: EvaluatedSet, concepts: Sequence[Concept], gains: Sequence[float | None] | None, measure: str
 ) -> TableRow:
     cells = [TableCell(value=mean_of(evaluated, concepts, column, measure)) for column in evaluated.columns]
     best = _best(cells)
-    if rows and len(rows[0].cells) > len(cells):
-        gains = [row.cells[-1].value for row in rows]
+    if gains is not None:
         known = [gain for gain in gains if gain is not None]
         cells.append(TableCell(value=sum(known) / len(known) if known else None))
     num = f"{len(concepts)} of {len(evaluated.concepts)}" if len(concepts) < len(evaluated.concepts) else len(concepts)

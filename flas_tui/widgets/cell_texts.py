@@ -84,7 +84,7 @@ class CellTexts(Vertical):
 
         `titles` are those of the texts beside and of the cell's own.
         """
-        asked = None if self.chosen is None else (self.chosen.prompt, self.chosen.generation.seed)
+        asked = None if self.chosen is None else _asked(self.chosen)
         before = self._list.highlighted or 0
         self._pairs, self._titles = pairs, titles
         self._concept.update(Content(visible_line(concept)))
@@ -92,7 +92,7 @@ class CellTexts(Vertical):
         self._list.border_title = Content(f"prompts, {MEASURE_TITLES[measure]}")
         has_seeds = len({pair.text.generation.seed for pair in pairs}) > 1
         self._list.set_options([Option(_describe(pair.text, measure, has_seeds=has_seeds)) for pair in pairs])
-        places = [(pair.text.prompt, pair.text.generation.seed) for pair in pairs]
+        places = [_asked(pair.text) for pair in pairs]
         if pairs:
             self._list.highlighted = places.index(asked) if asked in places else min(before, len(pairs) - 1)
         self._show_pair()
@@ -125,6 +125,11 @@ class CellTexts(Vertical):
         beside, steered = self._cards
         beside.show(self._titles[0], pair.beside if pair else None, otherwise=NOTHING_BESIDE if pair else "")
         steered.show(self._titles[1], pair.text if pair else None, otherwise=NOTHING_HERE)
+
+
+def _asked(text: EvaluatedText) -> tuple[str, int]:
+    """What a text has in common with those of other cells, of other concepts too."""
+    return text.generation.input, text.generation.seed
 
 
 def _describe(text: EvaluatedText, measure: str, *, has_seeds: bool) -> Content:
