@@ -160,18 +160,35 @@ def write_evaluation(
     seconds_per_text: float = 0.0,
 ) -> Path:
     """Write an evaluation's folder, slowly if asked to; returns it."""
+    plan = begin_evaluation(folder, num_concepts=num_concepts, flow_times=flow_times, judges=judges)
+    for text in write_texts(plan):
+        add_text(folder, text, judges=judges)
+        time.sleep(seconds_per_text)
+    return folder
+
+
+def begin_evaluation(
+    folder: Path,
+    *,
+    num_concepts: int = len(CONCEPTS),
+    flow_times: Sequence[float] = FLOW_TIMES,
+    judges: Sequence[JudgeInfo] = (ENDPOINT, OFFLINE),
+) -> Plan:
+    """Write an evaluation's folder without texts; returns its plan."""
     folder.mkdir(parents=True, exist_ok=True)
     plan = make_plan(num_concepts, flow_times=flow_times)
     write_plan(folder, plan)
     for judge in judges:
         write_judge(folder, judge)
-    for text in write_texts(plan):
-        append(generations_path(folder), text)
-        for judge in judges:
-            for judgement in judge_text(text, judge):
-                append(judgements_path(folder, judge.slug), judgement)
-        time.sleep(seconds_per_text)
-    return folder
+    return plan
+
+
+def add_text(folder: Path, text: Generation, *, judges: Sequence[JudgeInfo] = (ENDPOINT, OFFLINE)) -> None:
+    """Add a text and what the judges say of it."""
+    append(generations_path(folder), text)
+    for judge in judges:
+        for judgement in judge_text(text, judge):
+            append(judgements_path(folder, judge.slug), judgement)
 
 
 def append(path: Path, record: Generation | Judgement) -> None:

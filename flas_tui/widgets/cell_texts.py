@@ -128,7 +128,7 @@ class CellTexts(Vertical):
 
 
 def _asked(text: EvaluatedText) -> tuple[str, int]:
-    """What a text has in common with those of other cells, of other concepts too."""
+    """Return what a text has in common with those of other cells, of other concepts too."""
     return text.generation.input, text.generation.seed
 
 

@@ -11,7 +11,9 @@ from app_pilot import Screen, app_on
 from evaluation_folder import (
     ENDPOINT,
     OFFLINE,
+    add_text,
     append,
+    begin_evaluation,
     judge_text,
     make_plan,
     write_evaluation,
@@ -458,19 +460,19 @@ async def test_colours_are_the_terminals_own_or_none_and_digits_stay(
 
 @needs_tmux
 def test_in_tmux_an_evaluation_that_goes_on_is_browsed(tmp_path: Path) -> None:
-    paths = f"PYTHONPATH={ROOT}:{ROOT / 'tests'}"
     folder = tmp_path / "evaluation"
+    texts = list(write_texts(begin_evaluation(folder, num_concepts=4)))
+    for text in texts[:50]:
+        add_text(folder, text)
     with in_tmux(tmp_path, columns=120, rows=40) as tmux:
-        tmux.type(
-            f"{paths} $PYTHON tests/evaluation_folder.py {folder} --concepts 4 --seconds-per-text 0.03 & ", "Enter"
-        )
-        wait_until(lambda: generations_path(folder).exists(), "the evaluation")
-        tmux.type("clear", "Enter", f"{paths} $PYTHON -m flas_tui eval browse {folder}", "Enter")
-        tmux.wait_for("mean of")
-        tmux.wait_for("● growing")
+        tmux.type("clear", "Enter", f"PYTHONPATH={ROOT} $PYTHON -m flas_tui eval browse {folder}", "Enter")
+        tmux.wait_for("50 of 112 texts")
+        for text in texts[50:]:
+            add_text(folder, text)
+        tmux.wait_for("of 112 texts rated")
         tmux.run("resize-window", "-x", "80", "-y", "24")
-        tmux.wait_for("mean of 4")
-        wait_until(lambda: "growing" not in tmux.screen(), "the end")
+        wait_until(lambda: "texts rated" not in tmux.screen(), "the smaller screen")
+        assert "mean of 4" in tmux.screen()
         tmux.type("Right", "Right", "Enter")
         tmux.wait_for("baseline")
         tmux.type("Escape", "Escape")
