@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -47,7 +47,7 @@ class RecordLog(Generic[R]):
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         self._records: dict[str, R] = {}
 
-    def __enter__(self) -> RecordLog[R]:
+    def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)

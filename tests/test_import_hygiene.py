@@ -28,6 +28,7 @@ LIGHT_MODULES = (
     "hub.registry",
     "config",
     "solvers",
+    "evaluation.results",
     "training.metrics",
     "training.curves",
 )

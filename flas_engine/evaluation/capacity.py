@@ -15,11 +15,12 @@ import psutil
 import torch
 
 from flas_engine.benchmark.memory import peak_bytes
-from flas_engine.engine import lane_bytes
 from flas_engine.errors import EvaluationError
+from flas_engine.evaluation.results import STEERING
 from flas_engine.evaluation.wanted import lane_of
 from flas_engine.hub.capacity import gigabytes, main_memory
-from flas_engine.request import GREEDY, Limits, Message, Request
+from flas_engine.lane_memory import lane_bytes
+from flas_engine.request import Limits, Message, Request
 
 if TYPE_CHECKING:
     from flas_engine.engine import Engine
@@ -60,7 +61,8 @@ def choose_lanes(
         raise EvaluationError(f"the memory for texts is {memory_gigabytes:g} GB; give a number above 0")
     device = engine.base.device
     most = min(num_lanes or MOST_LANES.get(device.type, MOST_LANES_ELSEWHERE), max(1, len(work.missing)))
-    each = lane_bytes(engine, work.lane_tokens)
+    num_concepts = int(STEERING in work.plan.methods)
+    each = lane_bytes(engine, work.lane_tokens, num_concepts=num_concepts, sampling=work.plan.sampling)
     if num_lanes is not None and memory_gigabytes is None:  # who names a number knows the machine
         return Room(num_lanes=most, lane_bytes=each, is_measured=False)
     limit = memory_gigabytes * 1e9 if memory_gigabytes is not None else FREE_SHARE * free_bytes(device)
@@ -72,7 +74,8 @@ def choose_lanes(
             f"a text of {work.lane_tokens:,} tokens takes about {gigabytes(each)} of memory, and "
             f"{gigabytes(round(limit))} are allowed; lower --max-tokens, or raise --memory-gigabytes"
         )
-    return Room(num_lanes=min(most, int(limit // each)), lane_bytes=each, is_measured=is_measured)
+    fitting = max(1, int(limit // each) - 1)  # a newcomer is read before the lane whose place it takes is forgotten
+    return Room(num_lanes=min(most, fitting), lane_bytes=each, is_measured=is_measured)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -86,8 +89,8 @@ def free_bytes(device: torch.device) -> int:
 def measure_lane(engine: Engine, work: Work) -> int:
     """Run a few lanes of full length and return by how much the memory grew at most, for each of them, in bytes."""
     device = engine.base.device
-    lane = _full_length_lane(engine, work)
-    request = Request(lanes=(lane,) * PROBED_LANES, sampling=GREEDY, limits=Limits(max_new_tokens=PROBED_TOKENS))
+    lanes = _full_length_lanes(engine, work)
+    request = Request(lanes=lanes, sampling=work.plan.sampling, limits=Limits(max_new_tokens=PROBED_TOKENS))
     before = _reset_peak(device)
     engine.generate(request)
     growth = peak_bytes(device) - before
@@ -95,16 +98,16 @@ def measure_lane(engine: Engine, work: Work) -> int:
     return max(0, growth) // PROBED_LANES
 
 
-def _full_length_lane(engine: Engine, work: Work) -> Lane:
-    """Return a lane, a steered one if there is one, whose prompt is as long as a lane can grow."""
+def _full_length_lanes(engine: Engine, work: Work) -> tuple[Lane, ...]:
+    """Return lanes, steered ones if there are any, whose prompts are as long as a lane can grow, and begin apart."""
     text = max(work.missing, key=lambda each: bool(each.flow_time))
 
-    def with_words(num_words: int) -> Lane:
-        return replace(lane_of(text), conversation=(Message(role="user", content="a " * num_words + "a"),))
+    def with_words(first: int, num_words: int) -> Lane:
+        return replace(lane_of(text), conversation=(Message(role="user", content=f"{first}" + " a" * num_words),))
 
-    few, many = (len(engine.render(with_words(count))) for count in (0, 100))
-    room = min(work.lane_tokens, engine.info.context_length) - PROBED_TOKENS - few
-    return with_words(max(0, room * 100 // max(1, many - few)))
+    few, many = (len(engine.render(with_words(0, count))) for count in (0, 100))
+    num_words = (work.lane_tokens - PROBED_TOKENS - few) * 100 // max(1, many - few)
+    return tuple(with_words(first, max(0, num_words)) for first in range(PROBED_LANES))
 
 
 def _reset_peak(device: torch.device) -> int:

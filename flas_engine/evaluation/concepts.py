@@ -96,7 +96,7 @@ def _find(source: str) -> Path:
 
 
 def _of_records(path: Path) -> list[PlannedConcept]:
-    concepts = {}
+    concepts: dict[PlannedConcept, None] = {}
     for record in read_records(path):
         concept = _of_record(record, f"{path} row {record.number}")
         if concept is not None:  # once for each of AxBench's 72 rows

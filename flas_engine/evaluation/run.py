@@ -45,16 +45,13 @@ class Work:
     """Longest prompts first."""
     longest_prompt: int
     """In tokens; 0 when nothing is missing."""
+    lane_tokens: int
+    """How long a lane can grow: the longest prompt and the limit of new tokens, or the context's end."""
 
     @property
     def num_done(self) -> int:
         """How many texts are there."""
         return self.num_texts - len(self.missing)
-
-    @property
-    def lane_tokens(self) -> int:
-        """How long a lane can grow: the longest prompt, and the limit of new tokens."""
-        return self.longest_prompt + self.plan.limits.max_new_tokens
 
 
 def survey(engine: Engine, plan: Plan, prompts: Sequence[str], folder: Path, shard: Shard) -> Work:
@@ -73,6 +70,7 @@ def survey(engine: Engine, plan: Plan, prompts: Sequence[str], folder: Path, sha
         num_texts=len(wanted),
         missing=tuple(missing),
         longest_prompt=longest,
+        lane_tokens=min(longest + plan.limits.max_new_tokens, engine.info.context_length),
     )
 
 

@@ -32,20 +32,22 @@ def parse_shard(text: str) -> Shard:
     return Shard(index=int(match[1]), count=int(match[2]))
 
 
-def join_processes() -> tuple[Shard, str | None]:
-    """Return this process's part among those that a launcher started, and its device; the device is None without one.
+def join_processes(device: str | None) -> tuple[Shard, str | None]:
+    """Return this process's part among those that a launcher started, and its device; `device` without a launcher.
 
-    Raises `EvaluationError` when a launcher started it and accelerate is missing.
+    Raises `EvaluationError` when accelerate is missing, `ModelError` when there is no such device.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
-        return Shard(), None
+        return Shard(), device
     try:
         from accelerate import PartialState
     except ImportError:
         raise EvaluationError(
             'several processes need the accelerate package; run: pip install "flas-tui[train]"'
         ) from None
-    state = PartialState()
+    from flas_engine.machine import choose_device
+
+    state = PartialState(cpu=choose_device(device).type == "cpu")
     return Shard(index=state.process_index, count=state.num_processes), str(state.device)
 
 

@@ -92,10 +92,9 @@ def _named_model(options: EvalOptions) -> str:
 def evaluate_model(options: EvalOptions, wishes: Wishes) -> None:
     """Write what is missing, with progress on stderr; raises `FlasError`, and `SystemExit` after Ctrl+C."""
     shard = parse_shard(options.shard) if options.shard else Shard()
-    own, device = join_processes()
-    options = replace(options, quiet=options.quiet or own.index > 0)
-    if device is not None and options.spec.device is None:
-        options = replace(options, spec=replace(options.spec, device=device))
+    own, device = join_processes(options.spec.device)
+    spec = replace(options.spec, device=device)
+    options = replace(options, spec=spec, quiet=options.quiet or own.index > 0)
     try:
         _evaluate(options, wishes, shard.split(own.index, own.count), is_first=own.index == 0)
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-from tiny_evaluation import NUM_TEXTS, arguments
+from tiny_evaluation import NUM_TEXTS, arguments, load_tiny_engine
 
 from flas_engine.errors import EvaluationError
 from flas_engine.evaluation import capacity
@@ -133,9 +133,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> Engine:
-    from flas_engine.engine import load_engine
-
-    return load_engine(flow=str(tiny_model / "flow"), device="cpu", dtype="float32")
+    return load_tiny_engine(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +153,7 @@ def test_the_longest_prompts_come_first_and_those_of_one_prompt_together(engine:
     lengths = [len(engine.render(lane_of(each))) for each in work.missing]
     assert lengths == sorted(lengths, reverse=True)
     assert work.longest_prompt == lengths[0]
-    assert work.lane_tokens == lengths[0] + 256
+    assert work.lane_tokens == engine.info.context_length == 512 < lengths[0] + 256
     places = [(each.method == "prompting", each.input) for each in work.missing]
     assert sum(place != before for place, before in zip(places[1:], places, strict=False)) == 2 * 30 - 1
 
@@ -182,6 +180,7 @@ def test_a_probe_runs_lanes_as_long_as_they_can_grow(
     assert measure_lane(engine, work) >= 0
     (request,) = seen
     assert len(request.lanes) == capacity.PROBED_LANES
-    assert request.lanes[0].flow_time != 0.0
+    assert all(lane.flow_time != 0.0 for lane in request.lanes)
+    assert len({lane.conversation for lane in request.lanes}) == len(request.lanes)
     tokens = len(engine.render(request.lanes[0])) + request.limits.max_new_tokens
     assert work.lane_tokens - 10 <= tokens <= work.lane_tokens

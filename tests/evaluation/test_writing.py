@@ -10,7 +10,16 @@ from shutil import disk_usage
 from typing import TYPE_CHECKING
 
 import pytest
-from tiny_evaluation import KILLED_PROGRAM, NUM_TEXTS, arguments, finish, lines_of, start, texts_by_key
+from tiny_evaluation import (
+    KILLED_PROGRAM,
+    NUM_TEXTS,
+    arguments,
+    finish,
+    lines_of,
+    load_tiny_engine,
+    start,
+    texts_by_key,
+)
 
 from flas_engine.errors import EvaluationError
 from flas_engine.evaluation.merging import merge
@@ -72,11 +81,9 @@ def test_everything_that_was_asked_for_is_written_once(undisturbed: Path, expect
 def test_every_text_is_what_the_engine_writes_for_its_lane_alone(
     tiny_model: Path, undisturbed: Path, expected: dict[str, Generation]
 ) -> None:
-    from flas_engine.engine import load_engine
-
-    engine = load_engine(flow=str(tiny_model / "flow"), device="cpu", dtype="float32")
+    engine = load_tiny_engine(tiny_model)
     plan = read_plan(undisturbed)
-    for text in random.Random(0).sample(sorted(expected.values(), key=lambda each: each.key), 12):
+    for text in random.Random(0).sample(sorted(expected.values(), key=lambda each: each.key), 6):
         request = Request(lanes=(lane_of(text),), sampling=plan.sampling, limits=plan.limits)
         (alone,) = engine.generate(request)
         assert (alone.text, len(alone.token_ids)) == (text.text, text.num_tokens)

@@ -13,10 +13,13 @@ from tiny import tiny_architecture, tiny_flow
 from tiny_run import write_base
 
 from flas_engine.checkpoint import write_flow
+from flas_engine.engine import load_engine
+from flas_engine.training.threads import limit_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flas_engine.engine import Engine
     from flas_engine.evaluation.results import Generation
 
 CONCEPTS = ("talk like a pirate", "robots", "the sea and {ships}", "tea", "café — naïve ☕")
@@ -31,6 +34,13 @@ def write_model(folder: Path) -> Path:
     (folder / "concepts.txt").write_text("\n".join(CONCEPTS), encoding="utf-8")
     (folder / "prompts.txt").write_text("\n".join(PROMPTS), encoding="utf-8")
     return folder
+
+
+def load_tiny_engine(model: Path) -> Engine:
+    """Load what `write_model` wrote, computing on one thread as the command does in these tests."""
+    engine = load_engine(flow=str(model / "flow"), device="cpu", dtype="float32")
+    limit_threads()
+    return engine
 
 
 def arguments(model: Path, out: Path, *more: str) -> list[str]:
