@@ -27,6 +27,10 @@ class DownloadError(FlasError):
     """Files that could not be had: no network, no licence, no token, no such repository, no room."""
 
 
+class EndpointError(FlasError):
+    """A server that was asked and gave no answer: its address, its key, its model, its load."""
+
+
 class DataError(FlasError):
     """Training data that is missing, empty or not of a known form, or that could not be made."""
 

@@ -18,6 +18,7 @@ from flas_tui.commands.download import download
 from flas_tui.commands.eval import eval_app
 from flas_tui.commands.eval_browse import browse
 from flas_tui.commands.generate import generate
+from flas_tui.commands.judge import judge
 from flas_tui.commands.models import models_app
 from flas_tui.commands.report import report
 from flas_tui.commands.train import train_app
@@ -40,6 +41,7 @@ app.add_typer(models_app)
 app.add_typer(data_app)
 app.add_typer(train_app)
 app.add_typer(eval_app)
+app.command()(judge)
 app.command()(report)
 app.command()(doctor)
 app.command()(bench)

@@ -35,7 +35,8 @@ _LISTS_ONLY = "concept500"
 """Its rows are not in the repository."""
 ROWS_PER_CONCEPT = 72
 NUM_ALPACA_EVAL = 805
-_JUDGE_TEMPLATES = "evaluators/prompt_templates.py"
+JUDGE_TEMPLATES = "evaluators/prompt_templates.py"
+"""Where AxBench's judge templates are, in its package and so in the folder of a download."""
 _JUDGE_MARK = "Rating: [["
 """What AxBench's judge is told to end with."""
 
@@ -67,8 +68,13 @@ PUBLICATIONS = {
                     for file in ("metadata.jsonl", "train_data.parquet")
                     if folder != _LISTS_ONLY or file == "metadata.jsonl"
                 ),
-                _JUDGE_TEMPLATES,
+                JUDGE_TEMPLATES,
             ),
+        ),
+        Publication(
+            name="axbench-templates",
+            summary="AxBench's judge templates alone, for flas-tui judge --rubric axbench",
+            github_files=(JUDGE_TEMPLATES,),
         ),
         Publication(
             name="axbench-16k",

@@ -41,8 +41,7 @@ def screen(answer: Answer, prompt: str, concept: Concept | None) -> str:
     text = answer.text.strip()
     if not text:
         raise Rejected("empty")
-    apostrophes = text.replace("\u2019", "'")
-    if _REFUSALS.search(apostrophes) or _ASSISTANT_TALK.search(apostrophes):
+    if is_refusal(text) or _ASSISTANT_TALK.search(text):
         raise Rejected("refusal")
     if answer.is_cut:
         text = cut_to_sentences(text)
@@ -56,6 +55,11 @@ def screen(answer: Answer, prompt: str, concept: Concept | None) -> str:
     if concept is not None and not shows_concept(concept, text):
         raise Rejected("does not show the concept")
     return text
+
+
+def is_refusal(text: str) -> bool:
+    """Whether `text` begins as models do that decline."""
+    return _REFUSALS.search(text.replace("\u2019", "'")) is not None
 
 
 def cut_to_sentences(text: str) -> str:

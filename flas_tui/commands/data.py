@@ -28,7 +28,11 @@ def _complete_published(incomplete: str) -> list[str]:
 def download(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="axbench, axbench-16k or alpaca-eval.", autocompletion=_complete_published),
+        typer.Argument(
+            metavar="NAME",
+            help="axbench, axbench-templates (the judge's alone), axbench-16k or alpaca-eval.",
+            autocompletion=_complete_published,
+        ),
     ],
     part: Annotated[
         str | None, typer.Option(metavar="PART", help="Of a set in several parts: the one to fetch.")

@@ -106,10 +106,10 @@ def _choose_answerer(options: MakeOptions) -> Answerer:
     if options.endpoint is None or options.endpoint_model is None:
         raise DataError("--endpoint and --endpoint-model belong together: a server's address, and a model that it has")
     from flas_engine.data.endpoint_answers import EndpointAnswers
+    from flas_engine.endpoint import Endpoint
 
     return EndpointAnswers(
-        url=options.endpoint,
-        model=options.endpoint_model,
+        endpoint=Endpoint(url=options.endpoint, model=options.endpoint_model),
         concurrency=options.concurrency,
         max_tokens=options.max_tokens,
         temperature=options.temperature,

@@ -11,7 +11,8 @@ from data.chat_server import GOOD_KEY, ChatServer
 
 from flas_engine.data.answer_log import AnswerLog
 from flas_engine.data.endpoint_answers import EndpointAnswers
-from flas_engine.errors import DataError
+from flas_engine.endpoint import Endpoint
+from flas_engine.errors import EndpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +35,11 @@ def log(tmp_path: Path) -> Iterator[AnswerLog]:
         yield opened
 
 
-def ask(server: ChatServer, log: AnswerLog, questions: list[str] = QUESTIONS, **settings: Any) -> list[Answer]:
-    answerer = EndpointAnswers(url=server.url, model="tiny", **settings)
+def ask(
+    server: ChatServer, log: AnswerLog, questions: list[str] = QUESTIONS, *, max_retries: int = 6, **settings: Any
+) -> list[Answer]:
+    endpoint = Endpoint(url=server.url, model="tiny", max_retries=max_retries)
+    answerer = EndpointAnswers(endpoint=endpoint, **settings)
     answers: list[Answer] = []
     for batch in answerer.answer(questions, log):
         log.add(batch)
@@ -66,7 +70,7 @@ def test_overload_and_server_errors_are_tried_again(server: ChatServer, log: Ans
 def test_a_server_that_stays_overloaded_ends_the_run_with_what_there_is(server: ChatServer, log: AnswerLog) -> None:
     ask(server, log, QUESTIONS[:2], concurrency=1)
     server.behavior.always = 429
-    with pytest.raises(DataError, match=r"still asks for a pause \(429\).*it goes on"):
+    with pytest.raises(EndpointError, match=r"still asks for a pause \(429\).*it goes on"):
         ask(server, log, concurrency=1, max_retries=1)
     assert len(log) == 2
 
@@ -76,7 +80,7 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(
 ) -> None:
     server.behavior.key = GOOD_KEY
     monkeypatch.setenv("OPENAI_API_KEY", "sk-WrongKeyOfTheTests99")
-    with pytest.raises(DataError, match="put the right one into OPENAI_API_KEY") as refused:
+    with pytest.raises(EndpointError, match="put the right one into OPENAI_API_KEY") as refused:
         ask(server, log)
     assert "sk-" not in str(refused.value)
     monkeypatch.setenv("OPENAI_API_KEY", GOOD_KEY)
@@ -85,7 +89,7 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(
 
 def test_an_unknown_model_is_an_error(server: ChatServer, log: AnswerLog) -> None:
     server.behavior.always = 404
-    with pytest.raises(DataError, match="knows no model 'tiny'"):
+    with pytest.raises(EndpointError, match="knows no model 'tiny'"):
         ask(server, log)
 
 
@@ -103,21 +107,23 @@ def test_an_answer_at_the_limit_is_known_as_cut(server: ChatServer, log: AnswerL
 @pytest.mark.parametrize("raw", [b"<html>hello</html>", b"{}", b'{"choices": []}'])
 def test_a_server_of_another_kind_is_recognised(server: ChatServer, log: AnswerLog, raw: bytes) -> None:
     server.behavior.raw = raw
-    with pytest.raises(DataError, match="does not answer like an OpenAI endpoint"):
+    with pytest.raises(EndpointError, match="does not answer like an OpenAI endpoint"):
         ask(server, log, QUESTIONS[:1])
 
 
 def test_no_server_is_an_error_without_the_address_secrets(log: AnswerLog) -> None:
-    answerer = EndpointAnswers(url="http://user:hunter2hunter2@127.0.0.1:9/v1?key=abc", model="tiny", max_retries=0)
-    with pytest.raises(DataError, match=r"no connection to http://127\.0\.0\.1:9/v1") as failed:
+    url = "http://user:hunter2hunter2@127.0.0.1:9/v1?key=abc"
+    answerer = EndpointAnswers(endpoint=Endpoint(url=url, model="tiny", max_retries=0))
+    with pytest.raises(EndpointError, match=r"no connection to http://127\.0\.0\.1:9/v1") as failed:
         list(answerer.answer(QUESTIONS[:1], log))
     assert "hunter2" not in str(failed.value)
     assert "abc" not in str(failed.value)
+    assert "hunter2" not in answerer.name + repr(answerer)
 
 
 def test_without_the_client_it_says_what_to_install(
     server: ChatServer, log: AnswerLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(DataError, match=r'pip install "flas-tui\[judge\]"'):
+    with pytest.raises(EndpointError, match=r'pip install "flas-tui\[judge\]"'):
         ask(server, log)

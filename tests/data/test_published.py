@@ -168,4 +168,4 @@ def test_no_network_is_an_error_in_words(computer: Machine) -> None:
 def test_an_unknown_name_lists_those_that_there_are(computer: Machine) -> None:
     outcome = computer.run("data", "download", "nonsense")
     assert outcome.exit_code == 1
-    assert "there are axbench, axbench-16k, alpaca-eval" in outcome.err
+    assert "there are axbench, axbench-templates, axbench-16k, alpaca-eval" in outcome.err
