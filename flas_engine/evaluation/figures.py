@@ -18,16 +18,19 @@ from flas_engine.evaluation.results import BASELINE, MAX_RATING, PROMPTING, STEE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from flas_engine.evaluation.bootstrap import Estimate
     from flas_engine.evaluation.report import Means, Report
 
 WIDTH, HEIGHT = 420, 290
-LEFT, RIGHT, TOP, BOTTOM = 36, 70, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 36, 78, 14, 42
 LINE = 14
 """Between two labels, at least."""
 SHIFT = 3
 """Between the intervals of two measures at one flow time, which would cover each other."""
 DOT = 3.2
 MOST_TICKS = 9
+HALF = 0.5
+"""Between two ticks of ratings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,14 +41,15 @@ class _Frame:
     right: float
     """The values at the ends of the horizontal axis."""
     top: float
-    """The value at the upper end of the vertical one, which begins at 0."""
+    bottom: float = 0.0
+    """The values at the ends of the vertical one."""
     margin: int = RIGHT
 
     def x(self, value: float) -> float:
         return LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - LEFT - self.margin)
 
     def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - value / self.top * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - (value - self.bottom) / (self.top - self.bottom) * (HEIGHT - TOP - BOTTOM)
 
 
 def draw_curves(report: Report) -> str:
@@ -71,10 +75,42 @@ def draw_curves(report: Report) -> str:
         parts.append(f'<path class="prompting" d="M{LEFT} {down:.1f}H{WIDTH - RIGHT}"/>')
         ends.append(("prompting", "prompting", down))
     for index, measure in reversed([*enumerate(MEASURE_NAMES)]):  # the harmonic mean on top
-        parts += _curve(frame, measure, points, SHIFT * (index - 1.5))
+        estimates = [(time, getattr(means, measure)) for time, means in points]
+        parts += _curve(frame, measure, estimates, SHIFT * (index - 1.5))
     parts += _end_labels(ends)
     values = "; ".join(f"T {time:g}: {_four(means)}" for time, means in points)
-    return _figure("curves", "HM, C, I and F over the flow time, with intervals; T 0 is the baseline", values, parts)
+    title = "Means over the flow time; T 0 is the baseline, the dashed line prompting's HM"
+    return _figure("curves", title, values, parts)
+
+
+def draw_differences(report: Report) -> str:
+    """Draw HM against prompting and against the baseline over the flow time; empty below two flow times."""
+    steered = [row for row in report.columns if row.column is not None and row.column.method == STEERING]
+    times = [row.column.flow_time for row in steered if row.column is not None]
+    lines = [
+        (kind, [(time, means.hm) for time, means in zip(times, of_rows, strict=True) if means is not None])
+        for kind, of_rows in (
+            (BASELINE, [row.to_baseline for row in steered]),
+            (PROMPTING, [row.to_prompting for row in steered]),
+        )
+    ]
+    lines = [(kind, points) for kind, points in lines if len(points) > 1]
+    if not lines:
+        return ""
+    ends = [end for _, points in lines for _, each in points for end in _ends(each)]
+    bottom, top = (_outward(end, sign) for end, sign in ((min(0.0, *ends), -1), (max(0.0, *ends), 1)))
+    frame = _Frame(left=times[0], right=times[-1], top=top, bottom=bottom)
+    ticks = [HALF * number for number in range(round(bottom / HALF), round(top / HALF) + 1)]
+    parts = [*_vertical_axis(frame, ticks), *_horizontal_axis(frame, _few(times), "flow time T")]
+    parts.append(f'<path class="zero" d="M{LEFT} {frame.y(0):.1f}H{WIDTH - RIGHT}"/>')
+    for index, (kind, points) in enumerate(lines):
+        parts += _curve(frame, kind, points, SHIFT * (index - 0.5))
+    parts += _end_labels([(kind, kind, frame.y(points[-1][1].mean)) for kind, points in lines])
+    values = "; ".join(
+        f"to {kind}: {', '.join(f'T {time:g} {write_estimate(each, signed=True)}' for time, each in points)}"
+        for kind, points in lines
+    )
+    return _figure("differences", "HM of steering less that of prompting and of the baseline", values, parts)
 
 
 def draw_chosen(report: Report) -> str:
@@ -123,10 +159,10 @@ def draw_worth(report: Report) -> str:
     return _figure("worth", "What a flow time of its own is worth to each concept", values, parts)
 
 
-def _curve(frame: _Frame, measure: str, points: Sequence[tuple[float, Means]], shift: float) -> Iterator[str]:
-    placed = [(frame.x(time) + shift, getattr(means, measure)) for time, means in points]
+def _curve(frame: _Frame, kind: str, points: Sequence[tuple[float, Estimate]], shift: float) -> Iterator[str]:
+    placed = [(frame.x(time) + shift, each) for time, each in points]
     line = " ".join(f"{across:.1f},{frame.y(each.mean):.1f}" for across, each in placed)
-    yield f'<g class="{measure}"><polyline points="{line}"/>'
+    yield f'<g class="{kind}"><polyline points="{line}"/>'
     for across, each in placed:
         if each.interval is not None:
             low, high = frame.y(each.interval.low), frame.y(each.interval.high)
@@ -160,6 +196,16 @@ def _end_labels(ends: Sequence[tuple[str, str, float]]) -> Iterator[str]:
                 places[index] += overlap / 2
     for (name, kind, _), place in zip(ends, places, strict=True):
         yield f'<text class="name {kind}" x="{WIDTH - RIGHT + 10}" y="{place + 4:.1f}">{name}</text>'
+
+
+def _ends(estimate: Estimate) -> tuple[float, ...]:
+    interval = estimate.interval
+    return (estimate.mean,) if interval is None else (interval.low, interval.high)
+
+
+def _outward(value: float, sign: int) -> float:
+    """Return the half on or beyond `value`, away from 0, and at least one half away."""
+    return sign * HALF * max(1, math.ceil(sign * value / HALF))
 
 
 def _few(times: Sequence[float]) -> Sequence[float]:

@@ -18,7 +18,6 @@ ESTIMATE = (
     "An estimate, not a judgement: no judge read these texts. The base model's own likelihoods stand for the ratings, "
     "on a scale of their own; these numbers are not comparable with those of a judge, nor with published ones."
 )
-CARE = "Other prompts, another judge or another model make other numbers: compare with care."
 
 
 def write_estimate(estimate: Estimate | None, *, signed: bool = False) -> str:

@@ -76,10 +76,14 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConceptRow:
-    """One concept in every column, in the columns' order; None where no text counts."""
+    """One concept in every column, in the columns' order."""
 
     concept: Concept
     scores: tuple[Scores | None, ...]
+    """None where no text counts."""
+    num_texts: tuple[int, ...]
+    num_missing: tuple[int, ...]
+    """Of these texts, those that do not count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from flas_engine.evaluation.report import Report
 
-CSV_COLUMNS = ("concept_id", "concept", "genre", "column", "method", "flow_time", *MEASURES)
+RATINGS = tuple(f"mean_{measure}" for measure in MEASURES)
+CSV_COLUMNS = ("concept_id", "concept", "genre", "column", "method", "flow_time", "texts", "missing", *RATINGS)
 
 
 def render_json(report: Report) -> str:
@@ -35,13 +36,14 @@ def render_csv(report: Report) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in report.concepts:
         concept = row.concept
-        for summary, scores in zip(report.columns, row.scores, strict=True):
+        of_columns = zip(report.columns, row.scores, row.num_texts, row.num_missing, strict=True)
+        for summary, scores, num_texts, num_missing in of_columns:
             column = summary.column
             if column is None:
                 continue
             numbers = ["" if scores is None else f"{getattr(scores, measure):.6g}" for measure in MEASURES]
             named = (concept.concept_id, concept.concept, concept.genre, column.label, column.method)
-            writer.writerow([*named, f"{column.flow_time:g}", *numbers])
+            writer.writerow([*named, f"{column.flow_time:g}", num_texts, num_missing, *numbers])
     return out.getvalue()
 
 

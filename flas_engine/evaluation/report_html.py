@@ -10,9 +10,8 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from flas_engine.evaluation.figures import draw_chosen, draw_curves, draw_worth
+from flas_engine.evaluation.figures import draw_chosen, draw_curves, draw_differences, draw_worth
 from flas_engine.evaluation.notes import (
-    CARE,
     ESTIMATE,
     MEASURE_NAMES,
     findings,
@@ -21,13 +20,7 @@ from flas_engine.evaluation.notes import (
     missing,
     write_estimate,
 )
-from flas_engine.evaluation.published import (
-    CURVE_SOURCE,
-    OTHER_FINDING,
-    PUBLISHED_CURVE,
-    PUBLISHED_METHODS,
-    SOURCE,
-)
+from flas_engine.evaluation.published import CARE, PUBLISHED_TABLES
 from flas_engine.evaluation.results import ASPECTS, MAX_RATING
 
 if TYPE_CHECKING:
@@ -81,8 +74,7 @@ def _body(report: Report) -> Iterator[str]:
         yield _note(gaps)
     yield "<h2>Means over all prompts</h2>"
     yield _summary_table(report.columns, "Each column over all prompts of all concepts, with intervals")
-    if curves := draw_curves(report):
-        yield f'<div class="figures">{curves}</div>'
+    yield f'<div class="figures">{draw_curves(report)}{draw_differences(report)}</div>'
     if report.halves:
         yield "<h2>Choosing the flow time</h2>"
         yield _summary_table(report.halves, "On the prompts that did not choose")
@@ -145,24 +137,13 @@ def _number(estimate: Estimate | None, *, signed: bool = False) -> str:
 
 def _published(report: Report) -> Iterator[str]:
     yield "<h2>Beside published numbers</h2>"
-    yield _note([CARE, OTHER_FINDING])
-    ours = [(row.label, _number(None if row.means is None else row.means.hm)) for row in report.halves]
+    yield _note([CARE])
+    ours = [(escaped(row.label), _number(None if row.means is None else row.means.hm)) for row in report.halves]
+    yield '<div class="figures">'
     if ours:
-        yield _table(f"HM of this evaluation: {report.name}, judged by {report.judge.name}", ["", "HM"], ours)
-    names = ["", "2B held-in", "2B held-out", "9B held-in", "9B held-out"]
-    rows = (
-        [each.method, *map(_plain, (each.held_in_2b, each.held_out_2b, each.held_in_9b, each.held_out_9b))]
-        for each in PUBLISHED_METHODS
-    )
-    yield _table(f"Published HM. {SOURCE}", names, rows)
-    curve = (
-        [f"T {at.flow_time:g}", *(_plain(getattr(at, measure)) for measure in MEASURE_NAMES)] for at in PUBLISHED_CURVE
-    )
-    yield _table(f"Published means over T. {CURVE_SOURCE}", ["", *MEASURE_NAMES.values()], curve)
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+        yield _table(f"This evaluation, {report.name}, judged by {report.judge.name}", ["", "HM"], ours)
+    yield from (_table(each.caption, each.heading, each.rows) for each in PUBLISHED_TABLES)
+    yield "</div>"
 
 
 def _heat_map(report: Report) -> Iterator[str]:

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from flas_engine.evaluation.notes import (
-    CARE,
     ESTIMATE,
     MEASURE_NAMES,
     findings,
@@ -15,13 +14,7 @@ from flas_engine.evaluation.notes import (
     missing,
     write_estimate,
 )
-from flas_engine.evaluation.published import (
-    CURVE_SOURCE,
-    OTHER_FINDING,
-    PUBLISHED_CURVE,
-    PUBLISHED_METHODS,
-    SOURCE,
-)
+from flas_engine.evaluation.published import CARE, PUBLISHED_TABLES
 from flas_engine.evaluation.results import ASPECTS
 
 if TYPE_CHECKING:
@@ -109,26 +102,10 @@ def _summary_cells(row: ColumnSummary) -> list[str]:
 
 
 def _published() -> Iterator[str]:
-    yield f"\n## Beside published numbers\n\n{CARE} {OTHER_FINDING}\n\nPublished HM. {SOURCE}.\n"
-    yield from _table(
-        ["", "2B held-in", "2B held-out", "9B held-in", "9B held-out"],
-        (
-            [each.method, *map(_plain, (each.held_in_2b, each.held_out_2b, each.held_in_9b, each.held_out_9b))]
-            for each in PUBLISHED_METHODS
-        ),
-    )
-    yield f"\nPublished means over T. {CURVE_SOURCE}.\n"
-    yield from _table(
-        ["", *MEASURE_NAMES.values()],
-        (
-            [f"T {point.flow_time:g}", *(_plain(getattr(point, measure)) for measure in MEASURE_NAMES)]
-            for point in PUBLISHED_CURVE
-        ),
-    )
-
-
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+    yield f"\n## Beside published numbers\n\n{CARE}"
+    for table in PUBLISHED_TABLES:
+        yield f"\n{table.caption}\n"
+        yield from _table(table.heading, table.rows)
 
 
 def _concepts(report: Report) -> Iterator[str]:

@@ -81,15 +81,22 @@ def summarise(
         choices=selection.choices,
         num_single=selection.num_single,
         num_unscored=selection.num_unscored,
-        concepts=tuple(
-            ConceptRow(concept=each, scores=tuple(evaluated.scores(each, column) for column in evaluated.columns))
-            for each in evaluated.concepts
-        ),
+        concepts=tuple(_concept_row(evaluated, concept) for concept in evaluated.concepts),
         ranked_by=ranked_by,
         best=best,
         worst=worst,
         resamples=resamples,
         level=level,
+    )
+
+
+def _concept_row(evaluated: EvaluatedSet, concept: Concept) -> ConceptRow:
+    cells = [evaluated.cells.get((concept, column)) for column in evaluated.columns]
+    return ConceptRow(
+        concept=concept,
+        scores=tuple(None if cell is None else cell.means for cell in cells),
+        num_texts=tuple(0 if cell is None else len(cell.texts) for cell in cells),
+        num_missing=tuple(0 if cell is None else cell.num_missing for cell in cells),
     )
 
 

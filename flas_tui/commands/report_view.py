@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flas_engine.evaluation.notes import (
-    CARE,
     ESTIMATE,
     MEASURE_NAMES,
     findings,
@@ -18,7 +17,7 @@ from flas_engine.evaluation.notes import (
     missing,
     write_estimate,
 )
-from flas_engine.evaluation.published import PUBLISHED_METHODS, SOURCE
+from flas_engine.evaluation.published import CARE, METHODS_TABLE
 from flas_engine.evaluation.results import MAX_RATING, STEERING
 from flas_tui.safe_text import visible_line
 
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 100
 """Of tables that go into a pipe."""
-OTHER_CELLS = 62
-"""What stands beside the scale, in its table."""
-LEAST_SCALE, MOST_SCALE = 17, 41
+OTHER_CELLS, MISSING_CELLS = 50, 19
+"""What stands beside the scale in its table: always, and where judgements are missing."""
+LEAST_SCALE, MOST_SCALE = 11, 41
 STYLES = {"hm": "bold", "concept": "yellow", "instruction": "blue", "fluency": "green"}
 
 
@@ -51,7 +50,7 @@ def render(report: Report, *, is_terminal: bool) -> str:
             console.print(_concepts(f"{title} at {report.ranked_by.label}", concepts))
     if not report.is_estimate:
         console.print(_published())
-        _paragraphs(console, [f"{SOURCE}. {CARE}"], "dim")
+        _paragraphs(console, [METHODS_TABLE.caption, CARE], "dim")
     return out.getvalue()
 
 
@@ -97,10 +96,12 @@ def _table(title: str, names: Sequence[str], *, name: str = "") -> Table:
 
 
 def _means(report: Report, width: int) -> Table:
-    num_cells = min(MOST_SCALE, max(LEAST_SCALE, width - OTHER_CELLS)) | 1  # odd, so that 1 is in the middle
+    has_missing = any(row.num_missing for row in report.columns)
+    room = width - OTHER_CELLS - MISSING_CELLS * has_missing
+    num_cells = (min(MOST_SCALE, max(LEAST_SCALE, room)) - 1) | 1  # odd, so that 1 is in the middle
     ruler = "0" + "1".center(num_cells - 2) + "2"
     title = f"\nmeans over all prompts; ├●┤ is HM with its {report.level:.0%} interval"
-    table = _table(title, ["HM", "interval", ruler, "C", "I", "F", "missing"])
+    table = _table(title, ["HM", "interval", ruler, "C", "I", "F", *(["missing", "HM, as 0"] if has_missing else [])])
     for row in report.columns:
         means = row.means
         numbers = [
@@ -108,8 +109,8 @@ def _means(report: Report, width: int) -> Table:
             for name, style in STYLES.items()
         ]
         interval = write_estimate(None if means is None else means.hm).partition(" ")[2]
-        lost = f"{row.num_missing:,}" if row.num_missing else ""
-        table.add_row(row.label, numbers[0], interval, draw_scale(means, num_cells), *numbers[1:], lost)
+        lost = [f"{row.num_missing:,}", f"{row.hm_missing_as_zero:.2f}"] if row.num_missing else []
+        table.add_row(row.label, numbers[0], interval, draw_scale(means, num_cells), *numbers[1:], *lost)
     return table
 
 
@@ -133,10 +134,9 @@ def _compared(row: ColumnSummary) -> list[str]:
 
 
 def _concepts(title: str, concepts: Sequence[ShownConcept]) -> Table:
-    table = Table(
-        title=f"\n{title}", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
-    )
-    table.add_column(justify="right", no_wrap=True)
+    table = _table(f"\n{title}", [])
+    table.show_header = False
+    table.expand, table.columns[0].width = True, 4
     table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
     table.add_column(ratio=3, no_wrap=True, overflow="ellipsis", style="dim")
     for shown in concepts:
@@ -146,8 +146,7 @@ def _concepts(title: str, concepts: Sequence[ShownConcept]) -> Table:
 
 
 def _published() -> Table:
-    table = _table("\npublished HM", ["2B held-in", "2B held-out", "9B held-in", "9B held-out"])
-    for each in PUBLISHED_METHODS:
-        numbers = (each.held_in_2b, each.held_out_2b, each.held_in_9b, each.held_out_9b)
-        table.add_row(each.method, *("" if number is None else f"{number:.3f}" for number in numbers))
+    table = _table("\npublished HM", METHODS_TABLE.heading[1:])
+    for row in METHODS_TABLE.rows:
+        table.add_row(*row)
     return table
