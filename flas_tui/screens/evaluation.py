@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
     from textual.binding import BindingType
+    from textual.timer import Timer
 
     from flas_engine.evaluation.results import Method
     from flas_engine.evaluation.scores import Column, EvaluatedSet
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 DRAW_SECONDS, LITE_DRAW_SECONDS = 0.5, 2.0
 """How often what is new is drawn."""
+REST_SECONDS = 0.1
+"""How long the cursor must rest before its texts are drawn beside the table: they cost more than it moving does."""
 BOTH_COLUMNS = 170
 """From here on there is room for the table and the texts beside each other."""
 LEAST_COLUMNS, LEAST_ROWS = 50, 12
@@ -110,6 +113,7 @@ class EvaluationScreen(Screen[None]):
         self._evaluated: EvaluatedSet | None = None
         self._view = View()
         self._beside: Method = BASELINE
+        self._rest: Timer | None = None
         self._bar = EvaluationBar(id="evaluation-bar")
         self._grid = ScoreGrid(id="scores")
         self._empty = Static("reading ...", id="evaluation-empty", markup=False)
@@ -206,10 +210,14 @@ class EvaluationScreen(Screen[None]):
 
     @on(ScoreGrid.Moved)
     def _show_cell(self) -> None:
-        """Say what the cursor is on, and show its texts where they can be seen."""
+        """Say what the cursor is on, and show its texts where they can be seen; beside a table once it rests."""
         self._show_facts()
-        if self.has_class("-texts") or self.has_class("-both"):
+        if self._rest is not None:
+            self._rest.stop()
+        if self._is_in_texts:
             self._show_texts()
+        elif self.has_class("-both"):
+            self._rest = self.set_timer(REST_SECONDS, self._show_texts)
 
     def _show_facts(self) -> None:
         evaluated, concept, column = self._evaluated, self._grid.concept, self._column
@@ -225,7 +233,7 @@ class EvaluationScreen(Screen[None]):
                 else describe_cell(evaluated, concept, column)
             )
             lines = [visible_line(concept.concept), lines[1] or scores]
-        self._facts.update(Content("\n".join(f" {line}" for line in lines)))
+        self._facts.update(Content("\n".join(f" {line}" for line in lines)), layout=False)
 
     def _show_texts(self) -> None:
         evaluated, concept, column = self._evaluated, self._grid.concept, self._column
@@ -329,7 +337,7 @@ class EvaluationScreen(Screen[None]):
         """Read the texts of the cell under the cursor."""
         if self._column is not None and self._grid.concept is not None:
             self.add_class("-texts")
-            self._show_cell()
+            self._show_texts()
             self.call_after_refresh(self._texts.focus_prompts)  # only what shows takes the focus
 
     @on(CellTexts.Walked)
@@ -344,7 +352,7 @@ class EvaluationScreen(Screen[None]):
     def action_turn_beside(self) -> None:
         """Put the texts beside those of the baseline, or of prompting."""
         self._beside = PROMPTING if self._beside == BASELINE else BASELINE
-        self._show_cell()
+        self._show_texts()
         self._status.note(f"steered texts stand beside {self._beside}")
 
     def action_open_in_compare(self) -> None:
