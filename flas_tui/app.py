@@ -122,11 +122,11 @@ class FlasApp(FramedApp):
     def _open_evaluation(self, folder: Path | None) -> None:
         if folder is None:
             return
-        before = self._evaluation
-        if before is not None and before in self.screen_stack[1:]:
-            self._show(self.screen_stack[self.screen_stack.index(before) - 1])
-            self.uninstall_screen(before)
-        self._show(self._make_evaluation(folder, []))
+        if self._evaluation is not None:
+            self._evaluation.watch(folder)
+            self._show(self._evaluation)
+        else:
+            self._show(self._make_evaluation(folder, []))
 
     def _make_evaluation(self, folder: Path, notices: list[str]) -> EvaluationScreen:
         from flas_tui.screens.evaluation import EvaluationScreen

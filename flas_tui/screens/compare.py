@@ -231,9 +231,9 @@ class CompareScreen(CompareView):
 
     def action_training(self) -> None:
         """Watch a training run."""
-        from flas_tui.screens.training import ask_for_run
+        from flas_tui.screens.training import push_monitor
 
-        ask_for_run(self.app)
+        push_monitor(self.app, is_lite=self._is_lite)
 
     # Moving about
 

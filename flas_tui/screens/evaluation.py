@@ -147,6 +147,18 @@ class EvaluationScreen(Screen[None]):
         self.set_interval(LITE_DRAW_SECONDS if self._is_lite else DRAW_SECONDS, self._draw_news)
         self.set_timer(0.05, self._draw_news)
 
+    def watch(self, folder: Path) -> None:
+        """Look at another evaluation in the place of the present one."""
+        self._watcher.close()
+        self.folder, self._watcher = folder, EvaluationWatcher(folder)
+        self._watcher.start()
+        self._drawn_version, self._evaluated = -1, None
+        self._status.clear()
+        self.remove_class("-texts")
+        self._search.value, self._search.display = "", False
+        self._empty.update("reading ...")
+        self._grid.display, self._empty.display = False, True
+
     def on_unmount(self) -> None:
         """Let the watcher's thread end."""
         self._watcher.close()
@@ -318,6 +330,7 @@ class EvaluationScreen(Screen[None]):
 
     def action_search(self) -> None:
         """Keep the concepts that hold the words typed."""
+        self.remove_class("-texts")
         self._search.display = True
         self._search.focus()
 
