@@ -1,16 +1,17 @@
 """How the measures of a base model become ratings from 0 to 2, and how that is found out for any model.
 
 Each measure has a scale: 0 at one value, 2 at another, straight in between, and no further outside. Both ends are
-medians over the calibration texts, measured with the very model that judges: any base model can judge, and what is
-judged does not move its own scale.
+medians that are measured with the very model that judges, on the calibration texts and on answers of its own to their
+prompts: any base model can judge, and what is judged does not move its own scale.
 
-- concept: 0 where the plain answers are held against a concept that they do not show, 2 where the answers that show
-  it are;
-- instruction: 0 where another prompt explains the text as well, that is at 0 nats; 2 where the plain answers are held
-  against their own prompts;
-- fluency: 0 where the plain answers are with their words shuffled, 2 where all answers are as they were written.
-  Repetition then takes its share: nothing while `LEAST_VARIETY` of the tokens or more are new, everything when only
-  `MOST_REPEATED` or fewer are.
+- concept: 0 where the plain calibration texts are held against a concept that they do not show, 2 where the texts that
+  show it are;
+- instruction: 0 where another prompt explains a text as well as its own, that is at 0 nats; 2 where the plain
+  calibration texts are held against their own prompts;
+- fluency: 2 where the model's own answers are (without steering, at temperature 1), 0 where they are with their words
+  shuffled. Written texts will not do here: to SmolLM2-135M they are no likelier than what it writes at T = 3, and all
+  steered texts would come out as fluent. Repetition then takes its share: nothing while `LEAST_VARIETY` of the tokens
+  or more are new, everything when `MOST_REPEATED` or fewer are.
 
 These are estimates. They rank texts of one model well and single texts badly; a concept that the model does not
 understand cannot be seen by it; texts that are written by prompting are what the measure of the concept expects, which
@@ -22,7 +23,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import EvaluationError
@@ -30,6 +31,7 @@ from flas_engine.evaluation.results import MAX_RATING, write_json
 from flas_engine.judge.calibration_texts import read_calibration_texts
 from flas_engine.judge.evidence import compare, likelihood, score_text, weigh
 from flas_engine.progress import Progress, ignore_progress
+from flas_engine.request import Lane, Limits, Message, Request, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,11 @@ if TYPE_CHECKING:
 METHOD = 1
 """Counts the ways of measuring: ratings of different ones are not comparable."""
 LEAST_VARIETY, MOST_REPEATED = 0.9, 0.5
+ANSWER_TOKENS = 64
+LEAST_WORDS = 5
+"""Fewer have hardly any other order."""
+LEAST_IN_ORDER = 0.75
+"""Share of pairs, one text that has an aspect and one that has not; chance is a half."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,21 +103,24 @@ def calibrate(
     Raises `EvaluationError` when the model cannot tell the texts apart.
     """
     items = items or read_calibration_texts().items
-    plain, shown, scrambled = [], [], []
-    for index, item in enumerate(items):
-        progress(Progress(activity=f"calibrating {engine.info.name}", done=index, total=len(items)))
+    progress(Progress(activity=f"calibrating {engine.info.name}", done=0, total=len(items)))
+    own = _answer(engine, [item.prompt for item in items])
+    plain, shown, fluent, scrambled = [], [], [], []
+    for index, (item, answer) in enumerate(zip(items, own, strict=True)):
         comparison = compare(item.prompt, item.concept)
         plain.append(weigh(score_text(engine, item.plain, comparison.asked), comparison))
         shown.append(weigh(score_text(engine, item.shown, comparison.asked), comparison))
-        scrambled.append(likelihood(score_text(engine, scramble(item.plain), (item.prompt,)), item.prompt))
-    answers = [*plain, *shown]
+        if len(answer.split()) >= LEAST_WORDS:
+            fluent.append(_likelihood(engine, answer, item.prompt))
+            scrambled.append(_likelihood(engine, scramble(answer), item.prompt))
+        progress(Progress(activity=f"calibrating {engine.info.name}", done=index + 1, total=len(items)))
     return Calibration(
         version=version_in_use(),
         model=engine.info.base_id,
         dtype=engine.info.dtype,
         concept=_scale(engine, "concept", [each.concept for each in plain], [each.concept for each in shown]),
         instruction=_scale(engine, "instruction", [0.0], [each.instruction for each in plain]),
-        likelihood=_scale(engine, "fluency", scrambled, [each.likelihood for each in answers]),
+        likelihood=_scale(engine, "fluency", scrambled, fluent),
     )
 
 
@@ -151,11 +161,27 @@ def read_calibration(path: Path) -> Calibration:
         raise EvaluationError(f"{path} is damaged ({error}); remove it, and it is measured again") from None
 
 
+def _answer(engine: Engine, prompts: Sequence[str]) -> list[str]:
+    """Let the model answer the prompts as it would by itself."""
+    request = Request(
+        lanes=tuple(Lane(conversation=(Message(role="user", content=prompt),)) for prompt in prompts),
+        sampling=Sampling(temperature=1.0),
+        limits=Limits(max_new_tokens=ANSWER_TOKENS),
+    )
+    texts = [finished.text for finished in engine.generate(request)]
+    engine.forget()
+    return texts
+
+
+def _likelihood(engine: Engine, text: str, prompt: str) -> float:
+    return likelihood(score_text(engine, text, (prompt,)), prompt)
+
+
 def _scale(engine: Engine, aspect: Aspect, zero: Sequence[float], two: Sequence[float]) -> Scale:
-    scale = Scale(zero=median(zero), two=median(two))
-    if not scale.zero < scale.two:
+    pairs = [low < high for low in zero for high in two]
+    if not pairs or fmean(pairs) <= LEAST_IN_ORDER:  # above it the medians cannot change places
         raise EvaluationError(
-            f"{engine.info.name} cannot judge offline: {aspect} of the calibration texts comes out at {scale.two:.3f} "
-            f"nats a token where it is there and at {scale.zero:.3f} where it is not; choose another --model"
+            f"{engine.info.name} cannot judge offline: it puts {sum(pairs)} of {len(pairs)} pairs of calibration texts "
+            f"in the right order by {aspect}, and more than {LEAST_IN_ORDER:.0%} are needed; choose another --model"
         )
-    return scale
+    return Scale(zero=median(zero), two=median(two))

@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from flas_engine.progress import ReportProgress
     from flas_engine.record_log import RecordLog
 
-OFFLINE = "offline"
-
 
 def offline_info(engine: EngineInfo, name: str | None = None) -> JudgeInfo:
-    """Return who judges; without a `name` it is called after the model: 'offline demo'."""
-    called = name or f"{OFFLINE} {engine.name}"
+    """Return who judges; without a `name` it is called after the base model: 'offline gemma-2-2b-it'."""
+    called = name or f"offline {engine.base_id.rstrip('/').split('/')[-1]}"
     return JudgeInfo(
         slug=slug_of(called),
         name=called,
