@@ -11,7 +11,7 @@ import gc
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from flas_engine.errors import FlasError
 from flas_engine.info import LoadSpec
@@ -30,8 +30,14 @@ from flas_tui.terminal import guarded_terminal, refuse_unusable_terminal
 from flas_tui.workbench import Workbench
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.screen import Screen
+
     from flas_engine.info import EngineProtocol, LoadFunction
     from flas_engine.progress import ReportProgress
+    from flas_tui.evaluated_run import EvaluatedRun
+    from flas_tui.screens.evaluation import EvaluationScreen
 
 FIRST_CONCEPT, FIRST_PROMPT, FIRST_FLOW_TIME = "talk like a pirate", "Tell me about your day.", 1.5
 """What a newcomer finds in the inputs: Enter alone shows steering at work."""
@@ -67,32 +73,99 @@ class FlasApp(FramedApp):
         super().__init__(settings, is_lite=self._options.lite or bool(settings.lite))
         self.workbench = Workbench(Worker(load), history)
         self._notices = notices
+        self._compare: CompareScreen | None = None
+        self._evaluation: EvaluationScreen | None = None
 
     def on_mount(self) -> None:
         """Paint first, load afterwards: importing torch holds up whatever runs beside it."""
-        self.set_timer(PAINT_SECONDS, self._load)
+        self.set_timer(PAINT_SECONDS, self._after_paint)
 
-    def get_default_screen(self) -> CompareScreen:
-        """Begin with the compare screen: one that is pushed over an empty one would be painted later."""
-        return self._compare_screen([*self._notices, *self.complaints])
+    def get_default_screen(self) -> Screen[None]:
+        """Begin with the compare screen or an evaluation: one pushed over an empty screen would be painted later."""
+        notices = [*self._notices, *self.complaints]
+        if self._options.evaluation is not None:
+            return self._make_evaluation(self._options.evaluation, notices)
+        return self._make_compare(notices)
 
-    def _load(self) -> None:
+    def _after_paint(self) -> None:
         gc.freeze()  # what the start has made stays; no collection needs to look at it again
         gc.enable()
+        if self._options.evaluation is None:
+            self.workbench.start(self._first_spec())
+
+    def _first_spec(self) -> LoadSpec:
         options = self._options
-        self.workbench.start(
-            LoadSpec(
-                model=options.model or self.settings.model,
-                base=options.base,
-                flow=options.flow,
-                device=options.device,
-                dtype=options.dtype,
-                compiles=options.compiles,
-            )
+        return LoadSpec(
+            model=options.model or self.settings.model,
+            base=options.base,
+            flow=options.flow,
+            device=options.device,
+            dtype=options.dtype,
+            compiles=options.compiles,
         )
 
-    def _compare_screen(self, notices: list[str]) -> CompareScreen:
-        return CompareScreen(
+    # Evaluations: the two screens are kept when they do not show, so that one comes back to where one was
+
+    def _browse_evaluation(self) -> None:
+        """Go back to the evaluation, or ask for one."""
+        if self._evaluation is not None:
+            self._show(self._evaluation)
+        else:
+            self._ask_for_evaluation("")
+
+    def _ask_for_evaluation(self, suggested: str) -> None:
+        from flas_tui.screens.evaluation import EVALUATION_FOLDER
+        from flas_tui.screens.folder_prompt import FolderPrompt
+
+        self.push_screen(FolderPrompt(EVALUATION_FOLDER, suggested), self._open_evaluation)
+
+    def _open_evaluation(self, folder: Path | None) -> None:
+        if folder is None:
+            return
+        if self._evaluation is not None:
+            self._evaluation.watch(folder)
+            self._show(self._evaluation)
+        else:
+            self._show(self._make_evaluation(folder, []))
+
+    def _make_evaluation(self, folder: Path, notices: list[str]) -> EvaluationScreen:
+        from flas_tui.screens.evaluation import EvaluationScreen
+
+        self._evaluation = EvaluationScreen(
+            folder,
+            open_run=self._open_run,
+            open_other=self._ask_for_evaluation,
+            close=self._close_evaluation,
+            is_lite=self.is_lite,
+            notices=notices,
+        )
+        self._keep(self._evaluation)
+        return self._evaluation
+
+    def _close_evaluation(self) -> None:
+        if self._options.evaluation is not None:
+            self.exit()
+        elif self._compare is not None:
+            self._show(self._compare)
+
+    def _open_run(self, run: EvaluatedRun) -> None:
+        """Run a text of an evaluation again, side by side with the baseline."""
+        compare = self._compare or self._make_compare([])
+        self._show(compare)
+        compare.call_after_refresh(compare.open_evaluated, run)
+
+    def _show(self, screen: Screen[Any]) -> None:
+        """Put a screen on top: it is pushed, or what lies over it is popped."""
+        if screen not in self.screen_stack:
+            self.push_screen(screen)
+        while self.screen is not screen:
+            self.pop_screen()
+
+    def _keep(self, screen: Screen[None]) -> None:
+        self.install_screen(screen, f"kept-{id(screen)}")
+
+    def _make_compare(self, notices: list[str]) -> CompareScreen:
+        self._compare = CompareScreen(
             self.workbench,
             self._first_setup(),
             slider_range=self.settings.flow_time_range,
@@ -101,7 +174,10 @@ class FlasApp(FramedApp):
             marks_difference=self.settings.mark_difference,
             is_lite=self.is_lite,
             notices=notices,
+            browse=self._browse_evaluation,
         )
+        self._keep(self._compare)
+        return self._compare
 
     def _first_setup(self) -> Setup:
         """Begin with what the command line says, else with the last run, else with something that shows steering."""

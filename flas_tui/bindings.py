@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 
-from flas_tui.keymap import ACTIONS, TRAINING_ACTIONS
+from flas_tui.keymap import ACTIONS, EVALUATION_ACTIONS, TRAINING_ACTIONS
 
 if TYPE_CHECKING:
     from textual.binding import BindingType
@@ -27,6 +27,11 @@ def screen_bindings() -> list[BindingType]:
 def training_bindings() -> list[BindingType]:
     """Return the bindings of the training monitor alone."""
     return [_binding(action) for action in TRAINING_ACTIONS if not action.action.startswith("app.")]
+
+
+def evaluation_bindings() -> list[BindingType]:
+    """Return the bindings of the evaluation browser alone."""
+    return [_binding(action) for action in EVALUATION_ACTIONS if not action.action.startswith("app.")]
 
 
 def _binding(action: Action) -> Binding:

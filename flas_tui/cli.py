@@ -16,6 +16,7 @@ from flas_tui.commands.data import data_app
 from flas_tui.commands.doctor import doctor
 from flas_tui.commands.download import download
 from flas_tui.commands.eval import eval_app
+from flas_tui.commands.eval_browse import browse
 from flas_tui.commands.generate import generate
 from flas_tui.commands.judge import judge
 from flas_tui.commands.models import models_app
@@ -44,6 +45,7 @@ app.command()(judge)
 app.command()(report)
 app.command()(doctor)
 app.command()(bench)
+eval_app.command()(browse)
 train_app.command()(monitor)
 train_app.command()(evaluate)
 train_app.command()(card)

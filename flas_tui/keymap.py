@@ -109,6 +109,7 @@ _KEEP: tuple[Action, ...] = (
 _APP: tuple[Action, ...] = (
     _action("App", "models", "m", "m", "Models", "Choose, download and load a model."),
     _action("App", "training", "w", "w", "Watch a training run", "Its curves and samples, live or finished."),
+    _action("App", "evaluations", "e", "e", "Browse an evaluation", "Its scores and texts; back to the one before."),
     _action("App", "help", "question_mark", "?", "Help", "This page.", "app.help"),
     _action("App", "help-anywhere", "f1", "F1", "Help", "This page, from inputs too.", "app.help", is_priority=True),
     _action(
@@ -144,13 +145,41 @@ _TRAINING: tuple[Action, ...] = (
     _action("Training", "close-monitor", "escape", "Esc", "Close", "Training goes on.", "close_monitor"),
 )
 
+_EVALUATION: tuple[Action, ...] = (
+    _action("Evaluation", "open-texts", "enter", "Enter", "Texts", "Those of the cell under the cursor.", "open_texts"),
+    _action("Evaluation", "back", "escape", "Esc", "Back", "To the table; from a filter to all concepts; and away."),
+    _action("Evaluation", "next-measure", "a", "a", "Aspect", "HM, concept, instruction or fluency.", "next_measure"),
+    _action(
+        "Evaluation", "next-judge", "J", "J", "Judge", "Another one's ratings, where several judged.", "next_judge"
+    ),
+    _action("Evaluation", "sort", "s", "s", "Sort", "By the column under the cursor; again, the other way round."),
+    _action("Evaluation", "sort-by-gain", "p", "p", "Sort by gain", "Over prompting.", "sort_by_gain"),
+    _action("Evaluation", "sort-by-name", "c", "c", "Sort by concept", "Again: as evaluated.", "sort_by_name"),
+    _action("Evaluation", "filter", "slash", "/", "Filter", "Keep the concepts that hold some words.", "search"),
+    _action("Evaluation", "next-concept", "n", "n", "Next concept", "From the texts, too.", "walk_concepts(1)"),
+    _action("Evaluation", "previous-concept", "N", "N", "Concept before", "Likewise.", "walk_concepts(-1)"),
+    _action("Evaluation", "beside", "b", "b", "Beside", "Texts beside the baseline's or prompting's.", "turn_beside"),
+    _action(
+        "Evaluation",
+        "open-in-compare",
+        "o",
+        "o",
+        "Open in compare",
+        "Runs the text again: the same model, seed, prompt, concept and T. e comes back.",
+        "open_in_compare",
+    ),
+    _action("Evaluation", "open-other", "O", "O", "Another evaluation", "Type its folder.", "open_other"),
+)
+
 _EVERYWHERE = tuple(action for action in _APP if action.action.startswith("app."))
 
 ACTIONS: tuple[Action, ...] = (*_RUN, *_FLOW_TIME, *_MOVE, *_VIEW, *_KEEP, *_APP)
 """Of the compare screen."""
 TRAINING_ACTIONS: tuple[Action, ...] = (*_TRAINING, *_EVERYWHERE)
 """Of the training monitor."""
-ACTION_IDS = {action.id for action in (*ACTIONS, *TRAINING_ACTIONS)}
+EVALUATION_ACTIONS: tuple[Action, ...] = (*_EVALUATION, *_EVERYWHERE)
+"""Of the evaluation browser."""
+ACTION_IDS = {action.id for action in (*ACTIONS, *TRAINING_ACTIONS, *EVALUATION_ACTIONS)}
 
 
 def group_actions(actions: tuple[Action, ...]) -> dict[str, list[Action]]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +25,5 @@ class AppOptions:
     prompt: str | None = None
     flow_time: float | None = None
     seed: int | None = None
+    evaluation: Path | None = None
+    """Begin with this evaluation; no model is loaded before a text of it is run again."""

@@ -48,6 +48,8 @@ def to_setup(request: Request) -> Setup:
         seed=request.seed,
         sampling=request.sampling,
         limits=request.limits,
+        solver=request.solver,
+        num_steps=request.num_steps,
     )
 
 

@@ -36,6 +36,9 @@ class Setup:
     seed: int = 0
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
+    solver: str = "euler"
+    num_steps: int | None = None
+    """Of the solver; None is the checkpoint's own number."""
 
 
 def to_request(setup: Setup) -> Request:
@@ -46,7 +49,14 @@ def to_request(setup: Setup) -> Request:
         Lane(conversation=conversation),
         Lane(conversation=conversation, concepts=concepts, flow_time=setup.flow_time),
     )
-    return Request(lanes=lanes, sampling=setup.sampling, seed=setup.seed, limits=setup.limits)
+    return Request(
+        lanes=lanes,
+        sampling=setup.sampling,
+        seed=setup.seed,
+        limits=setup.limits,
+        solver=setup.solver,
+        num_steps=setup.num_steps,
+    )
 
 
 def command_line(setup: Setup, model: str | None) -> str:
@@ -58,7 +68,21 @@ def command_line(setup: Setup, model: str | None) -> str:
     words += ["--flow-time", f"{setup.flow_time:g}"] if setup.flow_time else []
     words += ["--prompt", setup.prompt, "--seed", str(setup.seed)]
     words += ["--temperature", f"{setup.sampling.temperature:g}", "--max-tokens", str(setup.limits.max_new_tokens)]
-    return shlex.join(words)
+    return shlex.join([*words, *_unusual_options(setup)])
+
+
+def _unusual_options(setup: Setup) -> Iterator[str]:
+    """Yield what the app never sets by itself; runs that came from an evaluation may have it."""
+    sampling, usual = setup.sampling, Sampling()
+    for name in ("top_k", "top_p", "min_p", "repetition_penalty"):
+        if (value := getattr(sampling, name)) != getattr(usual, name):
+            yield from ("--" + name.replace("_", "-"), f"{value:g}")
+    for text in setup.limits.stop:
+        yield from ("--stop", text)
+    if setup.solver != "euler":
+        yield from ("--solver", setup.solver)
+    if setup.num_steps is not None:
+        yield from ("--steps", str(setup.num_steps))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

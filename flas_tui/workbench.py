@@ -37,9 +37,14 @@ class Workbench:
 
     def start(self, spec: LoadSpec) -> None:
         """Start the worker and let it load."""
-        self._has_started = True
-        self._worker.start()
+        self._start_worker()
         self._load(spec)
+
+    def load_spec(self, spec: LoadSpec) -> None:
+        """Load another model in place of any before, as `spec` says; later ones are loaded as they would have been."""
+        self._start_worker()
+        self.session.begin_load()
+        self._worker.load(spec)
 
     def load(self, model: str) -> None:
         """Load another model in place of the present one, with device, dtype and compiler as they were given."""
@@ -92,10 +97,14 @@ class Workbench:
         """Wait for the worker's thread to end; False when it had not by then."""
         return not self._has_started or self._worker.join(timeout_seconds)
 
+    def _start_worker(self) -> None:
+        if not self._has_started:
+            self._has_started = True
+            self._worker.start()
+
     def _load(self, spec: LoadSpec) -> None:
         self._spec = spec
-        self.session.begin_load()
-        self._worker.load(spec)
+        self.load_spec(spec)
 
     def _keep(self) -> list[Change]:
         """Put the present run into the history, once, if it has written anything."""

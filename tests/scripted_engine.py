@@ -134,7 +134,7 @@ class _LaneState:
             return self.script[index]
         noise = random.Random(f"{seed} {index}")  # the same for all lanes: lanes differ by steering alone
         words = WORDS
-        if self.lane.concepts and noise.random() < abs(self.flow_time) / 2:
+        if self.lane.concepts and self.flow_time and noise.random() < abs(self.flow_time) / 2:
             words = self.lane.concepts[0].text.split()
         return ("" if index == 0 else " ") + noise.choice(words)
 

@@ -9,9 +9,9 @@ prompts: any base model can judge, and what is judged does not move its own scal
 - instruction: 0 where another prompt explains a text as well as its own, that is at 0 nats; 2 where the plain
   calibration texts are held against their own prompts;
 - fluency: 2 where the model's own answers are (without steering, at temperature 1), 0 where they are with their words
-  shuffled. Written texts will not do here: to SmolLM2-135M its own words are likelier by 2 nats a token than people's,
-  and every steered text would come out as fluent. Repetition then takes its share: nothing while `LEAST_VARIETY` of
-  the tokens or more are new, everything when `MOST_REPEATED` or fewer are.
+  shuffled. Written texts will not do here: to SmolLM2-135M they are no likelier than what it writes at T = 3, and all
+  steered texts would come out as fluent. Repetition then takes its share: nothing while `LEAST_VARIETY` of the tokens
+  or more are new, everything when `MOST_REPEATED` or fewer are.
 
 These are estimates. They rank texts of one model well and single texts badly; a concept that the model does not
 understand cannot be seen by it; texts that are written by prompting are what the measure of the concept expects, which
@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import EvaluationError
@@ -49,7 +49,8 @@ LEAST_VARIETY, MOST_REPEATED = 0.9, 0.5
 ANSWER_TOKENS = 64
 LEAST_WORDS = 5
 """Fewer have hardly any other order."""
-_OTHER_MODEL = "choose another --model"
+LEAST_IN_ORDER = 0.75
+"""Share of pairs, one text that has an aspect and one that has not; chance is a half."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,7 +168,9 @@ def _answer(engine: Engine, prompts: Sequence[str]) -> list[str]:
         sampling=Sampling(temperature=1.0),
         limits=Limits(max_new_tokens=ANSWER_TOKENS),
     )
-    return [finished.text for finished in engine.generate(request)]
+    texts = [finished.text for finished in engine.generate(request)]
+    engine.forget()
+    return texts
 
 
 def _likelihood(engine: Engine, text: str, prompt: str) -> float:
@@ -175,12 +178,10 @@ def _likelihood(engine: Engine, text: str, prompt: str) -> float:
 
 
 def _scale(engine: Engine, aspect: Aspect, zero: Sequence[float], two: Sequence[float]) -> Scale:
-    if not zero or not two:
-        raise EvaluationError(f"{engine.info.name} cannot judge offline: its own answers have no words; {_OTHER_MODEL}")
-    scale = Scale(zero=median(zero), two=median(two))
-    if not scale.zero < scale.two:
+    pairs = [low < high for low in zero for high in two]
+    if not pairs or fmean(pairs) <= LEAST_IN_ORDER:  # above it the medians cannot change places
         raise EvaluationError(
-            f"{engine.info.name} cannot judge offline: {aspect} of the calibration texts comes out at {scale.two:.3f} "
-            f"nats a token where it is there and at {scale.zero:.3f} where it is not; {_OTHER_MODEL}"
+            f"{engine.info.name} cannot judge offline: it puts {sum(pairs)} of {len(pairs)} pairs of calibration texts "
+            f"in the right order by {aspect}, and more than {LEAST_IN_ORDER:.0%} are needed; choose another --model"
         )
-    return scale
+    return Scale(zero=median(zero), two=median(two))

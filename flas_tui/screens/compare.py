@@ -16,6 +16,7 @@ from textual import on
 from textual.widgets import Input
 
 from flas_engine.errors import FlasError
+from flas_engine.events import FinishReason
 from flas_engine.request import parse_flow_time
 from flas_tui.bindings import screen_bindings
 from flas_tui.clipboard import copy
@@ -23,7 +24,7 @@ from flas_tui.export import save_comparison
 from flas_tui.keymap import ACTIONS
 from flas_tui.recording import to_setup
 from flas_tui.screens.compare_view import RAIL_COLUMNS, CompareView
-from flas_tui.session import BASELINE, STEERED, Setup, command_line
+from flas_tui.session import BASELINE, STEERED, command_line
 from flas_tui.summary import describe_machine
 from flas_tui.widgets.controls import Controls
 from flas_tui.widgets.flow_time_slider import FlowTimeSlider
@@ -31,9 +32,13 @@ from flas_tui.widgets.history_panel import HistoryPanel
 from flas_tui.widgets.line_input import LineInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual.binding import BindingType
     from textual.timer import Timer
 
+    from flas_tui.evaluated_run import EvaluatedRun
+    from flas_tui.session import RunOver, Setup
     from flas_tui.widgets.history_panel import Tab
     from flas_tui.workbench import Workbench
 
@@ -68,7 +73,9 @@ class CompareScreen(CompareView):
         marks_difference: bool,
         is_lite: bool,
         notices: list[str],
+        browse: Callable[[], None],
     ) -> None:
+        """Take what the screen begins with; `browse` shows an evaluation in its place."""
         super().__init__(
             workbench,
             setup,
@@ -79,6 +86,9 @@ class CompareScreen(CompareView):
         )
         self._reruns_on_move = reruns_on_move
         self._keeps_seed = keeps_seed
+        self._browse_evaluation = browse
+        self._expected: str | None = None
+        """The text of an evaluation that the run under way should write again."""
         self._rest: Timer | None = None
 
     # Running
@@ -99,9 +109,13 @@ class CompareScreen(CompareView):
 
     def action_rerun(self) -> None:
         """Run under the present setting, with the present seed."""
+        self._expected = None
+        self._run(self.setup)
+
+    def _run(self, setup: Setup) -> None:
         self._stop_resting()
         try:
-            self._workbench.generate(self.setup)
+            self._workbench.generate(setup)
         except FlasError as error:
             self._status.error(str(error))
             return
@@ -217,9 +231,9 @@ class CompareScreen(CompareView):
 
     def action_training(self) -> None:
         """Watch a training run."""
-        from flas_tui.screens.training import ask_for_run
+        from flas_tui.screens.training import push_monitor
 
-        ask_for_run(self.app)
+        push_monitor(self.app, is_lite=self._is_lite)
 
     # Moving about
 
@@ -333,6 +347,48 @@ class CompareScreen(CompareView):
     def _history_failed(self, event: HistoryPanel.Failed) -> None:
         event.stop()
         self._status.error(str(event.error))
+
+    # Evaluations
+
+    def action_evaluations(self) -> None:
+        """Go back to the evaluation, or ask for one."""
+        self._browse_evaluation()
+
+    def open_evaluated(self, run: EvaluatedRun) -> None:
+        """Write a text of an evaluation again, with the model that wrote it, and say whether it is the same."""
+        from flas_tui.evaluated_run import is_model_of, spec_of
+
+        model = self._workbench.session.model.info
+        self._setup, self._expected = run.setup, run.text
+        self._controls.show(concept=run.setup.concept, prompt=run.setup.prompt, flow_time=run.setup.flow_time)
+        self._deck.focus_lane(STEERED)
+        try:
+            if model is None or not is_model_of(run.plan, model):
+                self._workbench.load_spec(spec_of(run.plan))
+            self._run(run.setup)
+        except FlasError as error:
+            self._status.error(str(error))
+            return
+        if self._workbench.session.model.phase == "ready":
+            self._status.note("a text of the evaluation, run again; e goes back")
+        else:
+            self._status.note(f"loading {run.plan.model}, which wrote this text of the evaluation; Space calls it off")
+
+    def _end_run(self, change: RunOver) -> None:
+        super()._end_run(change)
+        run, expected = self._workbench.session.comparison, self._expected
+        if run is None or expected is None or change.error is not None:
+            return
+        steered = run.lanes[STEERED]
+        if steered.finish_reason == FinishReason.CANCELLED or steered.moves:
+            return
+        self._expected = None
+        if steered.text == expected:
+            self._status.note("the same text as in the evaluation; e goes back")
+        else:
+            self._status.note(
+                "not the text of the evaluation: the checkpoint is another one by now, or this machine rounds otherwise"
+            )
 
     # Keeping
 

@@ -5,6 +5,7 @@ It listens to the engine and draws; what the user can do is in `compare`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.containers import Horizontal, Vertical
@@ -13,7 +14,7 @@ from textual.widgets import Input, Static
 
 from flas_engine.errors import Cancelled
 from flas_tui.notices import notice_for
-from flas_tui.session import LANES, STEERED, LaneEnded, ModelChanged, NotKept, RunOver, Setup
+from flas_tui.session import LANES, STEERED, LaneEnded, ModelChanged, NotKept, RunOver
 from flas_tui.summary import describe_lane, describe_machine, hints_for
 from flas_tui.widgets.controls import Controls
 from flas_tui.widgets.flow_time_slider import FlowTimeSlider
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from flas_engine.concept_library import LibraryConcept
-    from flas_tui.session import Change, ModelState
+    from flas_tui.session import Change, ModelState, Setup
     from flas_tui.summary import Place
     from flas_tui.workbench import Workbench
 
@@ -164,13 +165,11 @@ class CompareView(Screen[None]):
     @property
     def setup(self) -> Setup:
         """What would run now."""
-        return Setup(
+        return replace(
+            self._setup,
             prompt=self._controls.prompt.value,
             concept=self._controls.concept.value.strip(),
             flow_time=self._controls.slider.value,
-            seed=self._setup.seed,
-            sampling=self._setup.sampling,
-            limits=self._setup.limits,
         )
 
     @property

@@ -21,8 +21,8 @@ from flas_tui.run_summary import (
     describe_setting,
     format_fact,
 )
-from flas_tui.run_watcher import RunWatcher
-from flas_tui.screens.run_prompt import RunPrompt
+from flas_tui.run_watcher import RunWatcher, check_run
+from flas_tui.screens.folder_prompt import FolderKind, FolderPrompt
 from flas_tui.widgets.inspector import format_bytes
 from flas_tui.widgets.line_chart import LineChart, write_number
 from flas_tui.widgets.run_bar import RunBar, RunFacts
@@ -51,6 +51,9 @@ WRITERS: dict[str, Callable[[float], str]] = {
     "throughput": "{:,.0f}".format,
 }
 """Of a chart, how its legend writes a value."""
+RUN_FOLDER = FolderKind(
+    title="watch a training run", placeholder="the folder that flas-tui train --out wrote", check=check_run
+)
 HINTS: Hints = (("c", "charts"), ("z", "zoom"), ("n", "samples"), ("o", "open"), ("Esc", "close"), ("?", "help"))
 INTRODUCTION = (
     "A training run, from its folder: live while it trains, and as it ended afterwards. Losses are in nats a token: of "
@@ -189,7 +192,15 @@ class TrainingScreen(Screen[None]):
 
     def action_open_run(self) -> None:
         """Watch another run."""
-        ask_for_run(self.app, suggested=f"{self._watcher.run.absolute().parent}/", replaces=True)
+        ask_for_run(self.app, self.watch, suggested=f"{self._watcher.run.absolute().parent}/")
+
+    def watch(self, run: Path) -> None:
+        """Watch another run in the place of the present one."""
+        self._watcher.close()
+        self._watcher = RunWatcher(run)
+        self._watcher.start()
+        self._drawn_version = -1
+        self._status.clear()
 
     def action_close_monitor(self) -> None:
         """Go back to the screen before, or leave where there is none."""
@@ -199,16 +210,16 @@ class TrainingScreen(Screen[None]):
             self.dismiss()
 
 
-def ask_for_run(app: App[Any], *, suggested: str = "", replaces: bool = False) -> None:
-    """Ask for the folder of a run and watch it, in the place of the screen that shows or over it."""
+def ask_for_run(app: App[Any], watch: Callable[[Path], None], *, suggested: str = "") -> None:
+    """Ask for the folder of a run, and give it to `watch` unless the user thinks better of it."""
 
-    def watch(run: Path | None) -> None:
-        if run is None:
-            return
-        screen = TrainingScreen(run, is_lite=bool(getattr(app, "is_lite", False)))
-        if replaces:
-            app.switch_screen(screen)
-        else:
-            app.push_screen(screen)
+    def answer(run: Path | None) -> None:
+        if run is not None:
+            watch(run)
 
-    app.push_screen(RunPrompt(suggested), watch)
+    app.push_screen(FolderPrompt(RUN_FOLDER, suggested), answer)
+
+
+def push_monitor(app: App[Any], *, is_lite: bool) -> None:
+    """Ask for the folder of a run, and watch it over the screen that shows."""
+    ask_for_run(app, lambda run: app.push_screen(TrainingScreen(run, is_lite=is_lite)))

@@ -23,8 +23,8 @@ STYLES = {"running": "live", "waiting": "label", "finished": "good", "early stop
 STATE_WORDS: dict[str, str] = {"early stopping": "stopped early", "gone": "stopped without a word"}
 
 
-class RunBar(Widget):
-    """One row; `show` draws it. The least needed parts go first when the row is too short."""
+class FactBar(Widget):
+    """One row; `draw` gives it its parts, of which the last go first when the row is too short."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "bar--brand",
@@ -38,22 +38,9 @@ class RunBar(Widget):
     _parts: tuple[tuple[str, str], ...] = ()
     _fraction: float | None = None
 
-    def show(self, name: str, run: RunCurves, state: RunState, *, is_reading: bool) -> None:
-        """Draw how the run stands."""
-        words, self._fraction = describe_progress(run)
-        status = "reading" if is_reading else f"{SIGNS.get(state, '✗')} {STATE_WORDS.get(state, state)}"
-        parts = [
-            ("label" if is_reading else STYLES.get(state, "error"), status),
-            ("name", Content(visible_line(name)).truncate(NAME_CELLS, ellipsis=True).plain),
-        ]
-        parts += [("label", words)] if words else []
-        if state == "running" and (left := format_duration(run.seconds_left)):
-            parts.append(("name", f"{left} left"))
-        if state in {"interrupted", "gone"}:
-            parts.append(("label", "the same command goes on"))
-        if state != "running" and math.isfinite(run.last_seconds):
-            parts.append(("label", f"{datetime.fromtimestamp(run.last_seconds).astimezone():%d %b %H:%M}"))
-        self._parts = tuple(parts)
+    def draw(self, parts: tuple[tuple[str, str], ...], fraction: float | None) -> None:
+        """Show these parts (style, text), and to the right a bar that is full to `fraction`, 0 to 1."""
+        self._parts, self._fraction = parts, fraction
         self.refresh()
 
     def render(self) -> Content:
@@ -78,6 +65,27 @@ class RunBar(Widget):
 
     def _styled(self, text: str, name: str) -> Content:
         return Content.styled(text, self.get_visual_style(f"bar--{name}"))
+
+
+class RunBar(FactBar):
+    """How a training run stands."""
+
+    def show(self, name: str, run: RunCurves, state: RunState, *, is_reading: bool) -> None:
+        """Draw how the run stands."""
+        words, fraction = describe_progress(run)
+        status = "reading" if is_reading else f"{SIGNS.get(state, '✗')} {STATE_WORDS.get(state, state)}"
+        parts = [
+            ("label" if is_reading else STYLES.get(state, "error"), status),
+            ("name", Content(visible_line(name)).truncate(NAME_CELLS, ellipsis=True).plain),
+        ]
+        parts += [("label", words)] if words else []
+        if state == "running" and (left := format_duration(run.seconds_left)):
+            parts.append(("name", f"{left} left"))
+        if state in {"interrupted", "gone"}:
+            parts.append(("label", "the same command goes on"))
+        if state != "running" and math.isfinite(run.last_seconds):
+            parts.append(("label", f"{datetime.fromtimestamp(run.last_seconds).astimezone():%d %b %H:%M}"))
+        self.draw(tuple(parts), fraction)
 
 
 class RunFacts(Widget):

@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--load-seconds", type=float, default=0.0)
     parser.add_argument("--history", type=Path, default=None, help="a folder; a fresh one without it")
     parser.add_argument("--lite", action="store_true")
+    parser.add_argument("--evaluation", type=Path, default=None, help="a folder, to begin with")
     arguments = parser.parse_args()
 
     def load(spec: LoadSpec, *, progress: ReportProgress) -> ScriptedEngine:
@@ -38,7 +39,7 @@ def main() -> int:
 
     folder = arguments.history or Path(tempfile.mkdtemp())
     history = History(folder / "history.db")
-    app = FlasApp(load, history, options=AppOptions(lite=arguments.lite))
+    app = FlasApp(load, history, options=AppOptions(lite=arguments.lite, evaluation=arguments.evaluation))
     with guarded_terminal(app) as guard:
         try:
             app.run()

@@ -223,8 +223,22 @@ async def test_it_opens_from_the_app_and_closes_to_it(tmp_path: Path) -> None:
         await screen.until(lambda: screen.app.screen is screen.compare, "the compare screen")
 
 
+async def test_another_run_takes_the_place_of_the_one_that_was_watched(tmp_path: Path) -> None:
+    write_run(tmp_path / "first", 600, end=finished(600))
+    write_run(tmp_path / "second", 400, end=finished(400))
+    async with monitor_on(tmp_path / "first") as monitor:
+        await monitor.until_shown("600 of 600")
+        await monitor.press("o")
+        await monitor.until_shown("watch a training run")
+        monitor.app.screen.query_one("#folder-field").value = str(tmp_path / "second")  # type: ignore[attr-defined]
+        await monitor.press("enter")
+        await monitor.until_shown("400 of 400")
+        await monitor.press("escape")
+        await monitor.until(lambda: not monitor.app.is_running, "the end")
+
+
 async def type_folder(screen: Screen, folder: str) -> None:
-    field = screen.app.screen.query_one("#run-folder")
+    field = screen.app.screen.query_one("#folder-field")
     field.value = folder  # type: ignore[attr-defined]
     await screen.press("enter")
 

@@ -1,7 +1,8 @@
-"""Asks for the folder of a training run, and says at once when it is none."""
+"""Asks for a folder of some kind, and says at once when it is of another."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,13 +14,23 @@ from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
 from flas_engine.errors import FlasError
-from flas_tui.run_watcher import check_run
 from flas_tui.safe_text import visible_line
 from flas_tui.widgets.line_input import LineInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual.app import ComposeResult
     from textual.binding import BindingType
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderKind:
+    """What is asked for; `check` returns the folder, or raises `FlasError` when it is no such folder."""
+
+    title: str
+    placeholder: str
+    check: Callable[[Path], Path]
 
 
 class _FolderSuggester(Suggester):
@@ -36,23 +47,24 @@ class _FolderSuggester(Suggester):
         return None if name is None else value[: len(value) - len(start)] + name
 
 
-class RunPrompt(ModalScreen[Path | None]):
-    """Closes with the folder of a run, or None."""
+class FolderPrompt(ModalScreen[Path | None]):
+    """Closes with a folder of the wanted kind, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "Close")]
 
-    def __init__(self, suggested: str = "") -> None:
+    def __init__(self, kind: FolderKind, suggested: str = "") -> None:
         super().__init__()
-        self._field = LineInput(placeholder="the folder that flas-tui train --out wrote", id="run-folder")
+        self._kind = kind
+        self._field = LineInput(placeholder=kind.placeholder, id="folder-field")
         self._field.suggester = _FolderSuggester(use_cache=False)
         self._suggested = suggested
-        self._complaint = Static("", id="run-complaint", markup=False)
+        self._complaint = Static("", id="folder-complaint", markup=False)
 
     def compose(self) -> ComposeResult:
         """Lay out one field, and room for what is wrong with it."""
         self._field.value = self._suggested
         sheet = Vertical(self._field, self._complaint, classes="sheet")
-        sheet.border_title = Content("watch a training run")
+        sheet.border_title = Content(self._kind.title)
         sheet.border_subtitle = Content("→ completes · Enter opens · Esc closes")
         yield sheet
 
@@ -60,7 +72,7 @@ class RunPrompt(ModalScreen[Path | None]):
     def _open(self, event: Input.Submitted) -> None:
         event.stop()
         try:
-            self.dismiss(check_run(Path(event.value.strip()).expanduser()))
+            self.dismiss(self._kind.check(Path(event.value.strip()).expanduser()))
         except FlasError as error:
             self._complaint.update(Content(visible_line(str(error))))
 
