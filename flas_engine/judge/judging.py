@@ -13,13 +13,7 @@ from flas_engine.at_once import map_at_once
 from flas_engine.data.screening import is_refusal
 from flas_engine.endpoint import CONTENT_FILTER, EndpointClient, MalformedReply, NoReply
 from flas_engine.errors import EndpointError, EvaluationError
-from flas_engine.evaluation.results import (
-    ASPECTS,
-    JudgeInfo,
-    Judgement,
-    judgement_key,
-    slug_of,
-)
+from flas_engine.evaluation.results import ASPECTS, JudgeInfo, Judgement, judgement_key, slug_of
 from flas_engine.judge.cost import ANSWER_TOKENS, Budget, estimate_tokens
 from flas_engine.judge.rating import parse_rating
 from flas_engine.judge.rubric import FLAS

@@ -253,6 +253,24 @@ def test_a_model_that_does_not_take_a_parameter_is_asked_without_it(server: Chat
     assert server.requests[-1]["max_completion_tokens"] == 400
 
 
+def test_a_parameter_that_nothing_can_stand_for_is_a_failure_and_no_endless_question(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    generations = write_generations(tmp_path, ["one"])
+    server.behavior.refuses = ("max_tokens", "max_completion_tokens")
+    run(tmp_path, generations, judge_of(server, concurrency=1))
+    assert {judgement.failure for judgement in read_judgements(tmp_path)} == {"400 unsupported_parameter"}
+
+
+def test_a_word_in_the_place_of_a_key_is_no_secret(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "ing")
+    generations = write_generations(tmp_path, ["one"])
+    run(tmp_path, generations, judge_of(server))
+    assert {(judgement.rating, judgement.comment) for judgement in read_judgements(tmp_path)} == {(2.0, RATING)}
+
+
 def test_judges_of_one_name_are_kept_apart(server: ChatServer, tmp_path: Path) -> None:
     generations = write_generations(tmp_path, ["text"])
     run(tmp_path, generations, judge_of(server))
