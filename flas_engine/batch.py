@@ -1,9 +1,10 @@
 """The lanes of one request while they are read and decoded: caches, masks, rotations, and the steering between.
 
-Prompts are read below l once for all lanes that share them, and above l a few lanes at a time, so that the first lane
-can speak before the last is read. A decoding pass then moves all live lanes by one token: masks, rotations and slots
-are rows of tables that are kept up to date in place, and nothing about a pass but its numbers changes. A lane that
-ends stays where it is, unread, until another takes its place, or until half of the batch is dead.
+Prompts are read below l once for all lanes that share them, those of similar lengths together, and above l a few lanes
+at a time, so that the first lane can speak before the last is read. A decoding pass then moves all live lanes by one
+token: masks, rotations and slots are rows of tables that are kept up to date in place, and nothing about a pass but its
+numbers changes. A lane that ends stays where it is, unread, until another takes its place, or until half of the batch
+is dead.
 
 Shapes: B lanes, U different prompts, L new tokens, S slots, D hidden, V vocabulary.
 """
@@ -55,7 +56,7 @@ class LaneBatch:
         self._steering = steering
         self._cut = base.architecture.num_layers if layer is None else layer + 1
         self._prompts = prompts
-        self._unique = list(dict.fromkeys(map(tuple, prompts)))
+        self._unique = sorted(dict.fromkeys(map(tuple, prompts)), key=len)
         self._prompt_of = [self._unique.index(tuple(prompt)) for prompt in prompts]
         self._ids = [list(prompt) for prompt in prompts]
         """What stands in each lane's slots once the prompts are read."""
@@ -122,7 +123,8 @@ class LaneBatch:
                         if len(self._prompts[lane]) - 1 in piece:
                             last_hidden[lane] = h_BLD[lane - lanes.start, len(self._prompts[lane]) - 1 - piece.start]
                 logits = to_logits(self._base, torch.stack([last_hidden[lane] for lane in lanes]))
-                self._prompt_logits[lanes.start : lanes.stop] = logits.unbind()
+                # A copy, because what a product returns may keep its rows of padding alive.
+                self._prompt_logits[lanes.start : lanes.stop] = logits.clone().unbind()
             yield lanes, torch.stack([self._logits_behind(lane) for lane in lanes])
         self._finish_reading()
 
@@ -204,14 +206,16 @@ class LaneBatch:
 
     def _read_lower(self) -> Iterator[None]:
         """Read the prompts below the cut, and stop behind every piece."""
-        for piece in _pieces(self._lower_start, max(map(len, self._unique))):
-            padded = [[ids[p] if p < len(ids) else 0 for p in piece] for ids in self._unique]
-            window = self._window(piece, slice(None))
-            h_ULD = run_layers(
-                self._base, embed(self._base, self._index(padded)), range(self._cut), window, self._lower
-            )
-            self._activations[:, piece.start : piece.stop] = h_ULD
-            yield
+        most = max(CHUNK_TOKENS, _rows_at_full_speed(self._base.device))
+        for rows in _runs([len(ids) - self._lower_start for ids in self._unique], most):
+            of_rows = slice(rows.start, rows.stop)
+            for piece in _pieces(self._lower_start, len(self._unique[rows[-1]])):
+                padded = [[ids[p] if p < len(ids) else 0 for p in piece] for ids in self._unique[of_rows]]
+                h_ULD = embed(self._base, self._index(padded))
+                window = self._window(piece, of_rows)
+                h_ULD = run_layers(self._base, h_ULD, range(self._cut), window, self._lower)
+                self._activations[of_rows, piece.start : piece.stop] = h_ULD
+                yield
 
     def _read_upper(self, lanes: range) -> Iterator[tuple[range, torch.Tensor]]:
         """Read the prompts of `lanes` above the cut; yields positions and what the last layer handed on there."""
@@ -337,13 +341,18 @@ class LaneBatch:
 
 def num_read_together(prompts: Iterable[list[int]], device: torch.device) -> int:
     """Return how many of the first prompts may as well be read at once: at least one."""
-    longest, count = 0, 0
-    for prompt in prompts:
-        longest = max(longest, len(prompt))
-        if count and longest * (count + 1) > _rows_at_full_speed(device):
-            break
-        count += 1
-    return count
+    return len(next(_runs([len(prompt) for prompt in prompts], _rows_at_full_speed(device))))
+
+
+def _runs(lengths: list[int], most: int) -> Iterator[range]:
+    """Divide lengths into runs that have at most so many places when all are as long as the longest; or one length."""
+    first, longest = 0, 0
+    for index, length in enumerate(lengths):
+        longest = max(longest, length)
+        if index > first and longest * (index + 1 - first) > most:
+            yield range(first, index)
+            first, longest = index, length
+    yield range(first, len(lengths))
 
 
 def _rows_at_full_speed(device: torch.device) -> int:

@@ -31,6 +31,7 @@ LIGHT_MODULES = (
     "evaluation.results",
     "training.metrics",
     "training.curves",
+    "evaluation.reporting",
 )
 
 

@@ -27,7 +27,7 @@ LINE = 14
 """Between two labels, at least."""
 SHIFT = 3
 """Between the intervals of two measures at one flow time, which would cover each other."""
-DOT = 3.2
+DOT, LARGEST_DOT = 3.2, 9.0
 MOST_TICKS = 9
 HALF = 0.5
 """Between two ticks of ratings."""
@@ -79,8 +79,8 @@ def draw_curves(report: Report) -> str:
         parts += _curve(frame, measure, estimates, SHIFT * (index - 1.5))
     parts += _end_labels(ends)
     values = "; ".join(f"T {time:g}: {_four(means)}" for time, means in points)
-    title = "Means over the flow time; T 0 is the baseline, the dashed line prompting's HM"
-    return _figure("curves", title, values, parts)
+    known = [*(["T 0: baseline"] if 0.0 in times else []), *([] if prompting is None else ["dashed: prompting's HM"])]
+    return _figure("curves", f"Means over T ({'; '.join(known)})" if known else "Means over T", values, parts)
 
 
 def draw_differences(report: Report) -> str:
@@ -150,8 +150,9 @@ def draw_worth(report: Report) -> str:
     parts = [*_vertical_axis(frame, ticks), *_horizontal_axis(frame, ticks, "HM with the single T")]
     parts.append(f'<path class="even" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{frame.x(2):.1f} {frame.y(2):.1f}"/>')
     parts.append(_text(LEFT + 6, TOP + 12, "HM with its own T", "start"))
+    scale = min(DOT, LARGEST_DOT / math.sqrt(max(pairs.values())))
     for (fixed, own), count in sorted(pairs.items()):
-        radius = DOT * math.sqrt(count) + 0.8
+        radius = scale * math.sqrt(count) + 0.8
         parts.append(f'<circle class="dot" cx="{frame.x(fixed):.1f}" cy="{frame.y(own):.1f}" r="{radius:.1f}"/>')
     above = sum(count for (fixed, own), count in pairs.items() if own > fixed)
     below = sum(count for (fixed, own), count in pairs.items() if own < fixed)

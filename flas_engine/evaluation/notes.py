@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST_REASONS = 5
 """Of failed judgements, by name; the rest are counted together."""
+FEW_CONCEPTS = 10
+"""Below which intervals were seen to cover too rarely where most concepts score 0."""
 MEASURE_NAMES = {"hm": "HM", "concept": "C", "instruction": "I", "fluency": "F"}
 ESTIMATE = (
     "An estimate, not a judgement: no judge read these texts. The base model's own likelihoods stand for the ratings, "
@@ -93,6 +95,11 @@ def method_notes(report: Report) -> list[str]:
         f"[low, high]: {report.level:.0%} intervals over concepts, BCa bootstrap with {report.resamples:,} resamples.",
         "Differences are taken prompt by prompt, where both texts count, then averaged within the concept.",
     ]
+    if report.counts.num_concepts < FEW_CONCEPTS:
+        notes.append(f"With fewer than {FEW_CONCEPTS} concepts an interval is a rough guess and may be too short.")
+    if report.counts.prompt_tokens:
+        read, written = report.counts.prompt_tokens, report.counts.completion_tokens
+        notes.append(f"The judge read {read:,} tokens and wrote {written:,}.")
     if report.halves:
         notes.append(
             "Choosing: the first half of a concept's prompts (rounded down, in the order drawn) chooses T by mean HM, "

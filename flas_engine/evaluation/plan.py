@@ -5,7 +5,7 @@ Everything that can be wrong without a model is refused before one is loaded. Kn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -148,15 +148,25 @@ def check_plan(folder: Path, plan: Plan) -> None:
 
 def find_difference(begun: Plan, asked: Plan) -> str:
     """Name the first thing in which `asked` is another evaluation than `begun`; empty when it is the same."""
-    for field in fields(Plan):
-        before, now = getattr(begun, field.name), getattr(asked, field.name)
-        if before == now or field.name in _NAMES_ALONE:
-            continue
-        name = field.name.replace("_", " ")
-        if field.name == "concepts":
-            return _difference_of_concepts(before, now)
-        return f"its {name} {_verb(name)} {_show(before)}, and now {_show(now)}"
+    if begun.concepts != asked.concepts:
+        return _difference_of_concepts(begun.concepts, asked.concepts)
+    before, now = _facts(begun), _facts(asked)
+    for name in before | now:
+        if before.get(name) != now.get(name):
+            return f"its {name} {_verb(name)} {_show(before.get(name))}, and now {_show(now.get(name))}"
     return ""
+
+
+def _facts(plan: Plan) -> dict[str, object]:
+    """Return what a plan says, by the words for it."""
+    facts: dict[str, object] = {}
+    for name, value in asdict(plan).items():
+        words = name.replace("_", " ")
+        if isinstance(value, dict):
+            facts |= {f"{words} {inner.replace('_', ' ')}": each for inner, each in value.items()}
+        elif name not in _NAMES_ALONE:
+            facts[words] = value
+    return facts
 
 
 def _difference_of_concepts(before: Sequence[PlannedConcept], now: Sequence[PlannedConcept]) -> str:
@@ -175,4 +185,4 @@ def _verb(name: str) -> str:
 def _show(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value) or "none"
-    return str(value) or "none"
+    return str(value) if value not in ("", None) else "none"

@@ -48,10 +48,10 @@ def import_rows(path: Path, folder: Path) -> int:
 
     Raises `EvaluationError` or `DataError` when a row does not fit, or `folder` holds another evaluation.
     """
-    checkpoint = hash_file(path)[:16] if path.is_file() else ""
+    rows_hash = hash_file(path)[:16] if path.is_file() else ""
     texts: dict[str, Generation] = {}
     for record in read_records(path):
-        text = _text_of(record.fields or {}, f"{path} row {record.number}", checkpoint)
+        text = _text_of(record.fields or {}, f"{path} row {record.number}", rows_hash)
         if texts.setdefault(text.key, text) != text:
             raise EvaluationError(
                 f"{path} row {record.number} is another text for concept {text.concept_id}, input {text.input_id} and "
@@ -59,7 +59,7 @@ def import_rows(path: Path, folder: Path) -> int:
             )
     if not texts:
         raise EvaluationError(f"{path} has no rows; it needs {', '.join(_KINDS)}")
-    require_plan(folder, _plan_of(list(texts.values()), path, checkpoint))
+    require_plan(folder, _plan_of(list(texts.values()), path, rows_hash))
     with RecordLog(generations_path(folder), Generation, EvaluationError) as log:
         log.add(text for text in texts.values() if log.get(text.key) is None)
         return len(log)
@@ -85,13 +85,13 @@ def export_rows(folder: Path, path: Path) -> tuple[int, int]:
     return len(rows), len(texts) - len(rows)
 
 
-def _text_of(fields: dict[str, Any], place: str, checkpoint: str) -> Generation:
+def _text_of(fields: dict[str, Any], place: str, rows_hash: str) -> Generation:
     for name, kinds in _KINDS.items():
         if not isinstance(fields.get(name), kinds) or isinstance(fields[name], bool):
             raise EvaluationError(f"{place} has no usable {name!r}; it needs {', '.join(_KINDS)}")
     flow_time = float(fields["factor"])
     method = STEERING if flow_time else BASELINE
-    asked = {
+    asked: dict[str, Any] = {
         "method": method,
         "concept_id": str(fields["concept_id"]),
         "concept": fields["concept"],
@@ -99,11 +99,11 @@ def _text_of(fields: dict[str, Any], place: str, checkpoint: str) -> Generation:
         "input": fields["input"],
         "flow_time": flow_time,
         "seed": 0,
-        "checkpoint": checkpoint if flow_time else "",
+        "checkpoint": "",
     }
     return Generation(
         **asked,
-        key=generation_key(**asked, settings=""),
+        key=generation_key(**asked, settings=rows_hash),
         genre="",
         text=fields[TEXT_COLUMN],
         num_tokens=0,
@@ -111,19 +111,19 @@ def _text_of(fields: dict[str, Any], place: str, checkpoint: str) -> Generation:
     )
 
 
-def _plan_of(texts: Sequence[Generation], path: Path, checkpoint: str) -> Plan:
+def _plan_of(texts: Sequence[Generation], path: Path, rows_hash: str) -> Plan:
     concepts = {text.concept_id: PlannedConcept(concept_id=text.concept_id, concept=text.concept) for text in texts}
     methods = {text.method: None for text in texts}
     return Plan(
         model=UNKNOWN,
         base=UNKNOWN,
         flow=UNKNOWN,
-        checkpoint=checkpoint,
+        checkpoint="",
         dtype=UNKNOWN,
         prompt_format=UNKNOWN,
         concepts=tuple(concepts.values()),
         prompts=UNKNOWN,
-        prompts_hash="",
+        prompts_hash=rows_hash,
         prompts_per_concept=len({text.input_id for text in texts}),
         methods=tuple(methods),
         flow_times=tuple(sorted({text.flow_time for text in texts if text.flow_time})),

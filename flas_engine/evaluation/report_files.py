@@ -26,7 +26,7 @@ CSV_COLUMNS = ("concept_id", "concept", "genre", "column", "method", "flow_time"
 
 def render_json(report: Report) -> str:
     """Return every number of a report, and the texts it shows, as one JSON object on a line."""
-    return json.dumps(asdict(report) | {"is_estimate": report.is_estimate}, ensure_ascii=False) + "\n"
+    return json.dumps(asdict(report) | {"is_estimate": report.is_estimate}, allow_nan=False) + "\n"
 
 
 def render_csv(report: Report) -> str:

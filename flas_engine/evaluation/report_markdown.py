@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MOST_CONCEPTS = 200
 """In the table of concepts; the CSV has them all."""
-_ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$-])")
-"""What Markdown could act on within a line."""
+_ACTIVE = re.compile(r"([\\`*_\[\]<|~&$])")
+"""What Markdown, GitHub's too, acts on within a line; what acts at the beginning of one never stands there."""
 
 
 def render_markdown(report: Report) -> str:

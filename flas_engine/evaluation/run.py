@@ -1,7 +1,7 @@
 """An evaluation as a whole: what of a plan is missing in a folder, what it takes, and writing it.
 
     work = survey(engine, plan, prompts, folder, shard)
-    room = choose_lanes(engine, work, lanes=None, memory_bytes=None)
+    room = choose_lanes(engine, work)
     run(engine, work, room.num_lanes)
 
 The same call again goes on where the last one was stopped or killed. Knows nothing of how plans come about.

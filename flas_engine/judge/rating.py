@@ -20,11 +20,13 @@ _THOUGHTS_END, _THOUGHTS_BEGIN = "</think>", "<think>"
 def parse_rating(answer: str) -> float | None:
     """Return 0, 1 or 2 from the last `Rating: [[n]]` of `answer`; None when that is anything else or missing.
 
-    Text may follow it. A line `Rating: n` alone counts where nothing is in brackets. What a reasoning model thinks
-    aloud before its answer does not count.
+    Text may follow it. Where nothing is in brackets a line `Rating: n` counts, unless others say something else: models
+    that recite the grades write such lines. What a reasoning model thinks aloud before its answer does not count.
     """
     _, _, spoken = answer.rpartition(_THOUGHTS_END)
     if _THOUGHTS_BEGIN in spoken:  # the limit of tokens ended it in the middle of thinking
         return None
-    found = _BRACKETED.findall(spoken) or _BARE.findall(spoken)
-    return RATINGS.get(found[-1]) if found else None
+    if bracketed := _BRACKETED.findall(spoken):
+        return RATINGS.get(bracketed[-1])
+    bare = set(_BARE.findall(spoken))
+    return RATINGS.get(bare.pop()) if len(bare) == 1 else None

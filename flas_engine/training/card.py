@@ -127,6 +127,8 @@ def _training(folder: RunFolder, curves: RunCurves) -> str:
     if (start := curves.start) is not None:
         facts.append(f"{start.num_concepts:,} concepts; {curves.update:,} updates on {curves.num_tokens:,} tokens of")
         facts.append(f"outputs, on {start.device} in {start.dtype}; seed {recipe.seed}.")
+    if recipe.init_flow:
+        facts.append(f"Began with the flow {Path(recipe.init_flow).name}.")
     if (best := curves.best) is not None and curves.end is not None and curves.end.best_update is not None:
         facts.append(f"Best validation {best.losses['1']:.3f} nats a token, after update {best.update:,}.")
     written_with = ", ".join(f"{package} {version(package)}" for package in VERSIONS)
@@ -143,7 +145,7 @@ def _training(folder: RunFolder, curves: RunCurves) -> str:
 
 def _public(toml: str) -> str:
     """Leave out of paths what is nobody else's business: the folders that files lie in."""
-    return re.sub(r'(?m)^((?:path|held_out_file|base) = ")(/[^"]*/)([^"/]+")', r"\1\3", toml)
+    return re.sub(r'(?m)^((?:path|held_out_file|base|init_flow) = ")(/[^"]*/)([^"/]+")', r"\1\3", toml)
 
 
 def _curves(curves: RunCurves) -> str:

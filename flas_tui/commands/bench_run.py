@@ -100,10 +100,10 @@ def _measure(spec: LoadSpec, options: BenchOptions) -> dict[str, Any]:
     finally:
         narrator.end()
     say("measuring training")
-    plain, ours = measure_training(spec)
+    training = measure_training(spec)
     say("measuring the start")
     start = measure_start(_first_token(spec, has_flow=report.has_trained_flow), spec, starts=options.rounds)
-    return asdict(report) | {"start": asdict(start), "training": {"plain": asdict(plain), "ours": asdict(ours)}}
+    return asdict(report) | {"start": asdict(start), "training": asdict(training)}
 
 
 def _first_token(spec: LoadSpec, *, has_flow: bool) -> list[str]:

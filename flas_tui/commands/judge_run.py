@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from flas_engine.endpoint import KEY_VARIABLE, Endpoint
 from flas_engine.errors import EvaluationError
-from flas_engine.evaluation.results import Judgement, judgements_path, read_generations, read_judgements
+from flas_engine.evaluation.results import Judgement, judgements_path, read_generations, read_judgements, read_plan
+from flas_engine.info import LoadSpec
+from flas_engine.judge.calibration import calibration_of
 from flas_engine.judge.cost import Prices, list_prices
 from flas_engine.judge.judging import (
     EndpointJudge,
@@ -19,10 +21,12 @@ from flas_engine.judge.judging import (
     judge_questions,
     open_questions,
 )
+from flas_engine.judge.offline import judge_offline, offline_info
 from flas_engine.judge.rubric import find_rubric
 from flas_engine.judge.summary import summarize
 from flas_engine.progress import ignore_progress
 from flas_engine.record_log import RecordLog
+from flas_tui.commands.engine_loading import open_engine
 from flas_tui.commands.judge_report import describe_estimate
 from flas_tui.commands.work_narrator import WorkNarrator
 from flas_tui.console import say
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from flas_engine.engine import Engine
     from flas_engine.judge.judging import Estimate
     from flas_engine.judge.summary import JudgingSummary
     from flas_engine.progress import ReportProgress
@@ -70,11 +75,13 @@ def run_judge(options: JudgeOptions) -> tuple[JudgingSummary, str]:
     Raises `FlasError` when it cannot be done.
     """
     start_logging()
-    return _run_endpoint(options)
+    return _run_offline(options) if options.is_offline else _run_endpoint(options)
 
 
 def estimate_judging(options: JudgeOptions) -> Estimate:
     """Say what a run would ask, and ask nothing; raises `FlasError` when it could not begin."""
+    if options.is_offline:
+        raise EvaluationError("--dry-run says what a server would be asked, and --offline asks none; leave one out")
     judge = _endpoint_judge(options)
     done = read_judgements(options.folder, judge.info.slug)
     generations = read_generations(options.folder)
@@ -97,6 +104,32 @@ def _run_endpoint(options: JudgeOptions) -> tuple[JudgingSummary, str]:
         f"the next question could bring the cost above {options.limit_dollars:g} dollars; {num_left:,} are left: "
         "raise --limit-cost, then run the same command: it goes on"
     )
+
+
+def _run_offline(options: JudgeOptions) -> tuple[JudgingSummary, str]:
+    if options.base_url is not None:
+        raise EvaluationError(
+            f"--base-url {options.base_url} names a server, and --offline asks none; leave one of them out"
+        )
+    generations = read_generations(options.folder)
+    engine = _open_judge(options)
+    info = offline_info(engine.info, options.name)
+    introduce(options.folder, info)
+    with _opened_log(options, info.slug) as (log, progress):
+        calibration = calibration_of(options.folder, info.slug, engine, progress)
+        judge_offline(engine, generations, info, calibration, log, progress)
+        return summarize(info, generations, list(log)), ""
+
+
+def _open_judge(options: JudgeOptions) -> Engine:
+    """Load the model that judges: the one that is named, else the base that wrote the texts, without its flow."""
+    from flas_engine.engine import Engine
+
+    named = {"model": options.model} if options.model else {"base": read_plan(options.folder).base}
+    spec = LoadSpec(**named, device=options.device, dtype=options.dtype, compiles=False)
+    engine = open_engine(spec, quiet=options.quiet)
+    assert isinstance(engine, Engine)
+    return engine
 
 
 @contextmanager

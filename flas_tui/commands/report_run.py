@@ -10,6 +10,7 @@ from flas_engine.errors import EvaluationError
 from flas_engine.evaluation.report_files import FORMS, write_report
 from flas_engine.evaluation.results import read_judges
 from flas_tui.console import data_stream, say
+from flas_tui.safe_text import visible_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,8 @@ def deliver(report: Report, folder: Path, outputs: Outputs, *, is_terminal: bool
     """Write the forms that are asked for, else all of them beside the evaluation in `folder`; and show the tables."""
     piped = next((form for form, path in outputs.files.items() if path == STDOUT), None)
     if piped is not None:
-        data_stream(is_json=True).write(_encodable(FORMS[piped](report)))
+        text = FORMS[piped](report)
+        data_stream(is_json=True).write(visible_text(text) if is_terminal else _encodable(text))
     else:
         from flas_tui.commands.report_view import render
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 100
 """Of tables that go into a pipe."""
-OTHER_CELLS, MISSING_CELLS = 50, 19
+OTHER_CELLS, MISSING_CELLS = 50, 15
 """What stands beside the scale in its table: always, and where judgements are missing."""
 LEAST_SCALE, MOST_SCALE = 11, 41
 STYLES = {"hm": "bold", "concept": "yellow", "instruction": "blue", "fluency": "green"}
@@ -37,14 +37,25 @@ STYLES = {"hm": "bold", "concept": "yellow", "instruction": "blue", "fluency": "
 def render(report: Report, *, is_terminal: bool) -> str:
     """Return the report as text, in colour for a terminal."""
     out = io.StringIO()
-    console = Console(file=out, force_terminal=is_terminal, width=None if is_terminal else COLUMNS, highlight=False)
+    console = Console(
+        file=out,
+        force_terminal=is_terminal,
+        width=None if is_terminal else COLUMNS,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
     console.print(_line(report.name, "bold"))
     console.print(_line(judged_with(report)))
     _paragraphs(console, [ESTIMATE] if report.is_estimate else [], "yellow")
     _paragraphs(console, findings(report), "bold")
     _paragraphs(console, missing(report), "yellow")
     console.print(_means(report, console.width))
-    console.print(_differences(report))
+    steered = [row for row in report.columns if row.column is not None and row.column.method == STEERING]
+    if steered:
+        console.print(_differences("compared over all prompts", steered))
+    if report.halves:
+        console.print(_differences("compared on the prompts that did not choose T", report.halves))
     for title, concepts in (("best concepts", report.best), ("worst concepts", report.worst)):
         if report.ranked_by is not None and concepts:
             console.print(_concepts(f"{title} at {report.ranked_by.label}", concepts))
@@ -87,9 +98,9 @@ def _paragraphs(console: Console, lines: Iterable[str], style: str) -> None:
         console.print(_line(line, style))
 
 
-def _table(title: str, names: Sequence[str], *, name: str = "") -> Table:
+def _table(title: str, names: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False)
-    table.add_column(name, no_wrap=True)
+    table.add_column(no_wrap=True)
     for each in names:
         table.add_column(each, justify="right", no_wrap=True)
     return table
@@ -101,7 +112,7 @@ def _means(report: Report, width: int) -> Table:
     num_cells = (min(MOST_SCALE, max(LEAST_SCALE, room)) - 1) | 1  # odd, so that 1 is in the middle
     ruler = "0" + "1".center(num_cells - 2) + "2"
     title = f"\nmeans over all prompts; ├●┤ is HM with its {report.level:.0%} interval"
-    table = _table(title, ["HM", "interval", ruler, "C", "I", "F", *(["missing", "HM, as 0"] if has_missing else [])])
+    table = _table(title, ["HM", "interval", ruler, "C", "I", "F", *(["missing", "as 0"] if has_missing else [])])
     for row in report.columns:
         means = row.means
         numbers = [
@@ -114,16 +125,10 @@ def _means(report: Report, width: int) -> Table:
     return table
 
 
-def _differences(report: Report) -> Table:
-    table = _table("\ncompared, prompt by prompt", ["HM", "against prompting", "against baseline"])
-    for row in report.columns:
-        if row.column is not None and row.column.method == STEERING:
-            table.add_row(row.label, *_compared(row))
-    if report.halves:
-        table.add_section()
-        table.add_row(Text("on the prompts that did not choose T", style="bold"))
-        for row in report.halves:
-            table.add_row(row.label, *_compared(row))
+def _differences(title: str, rows: Iterable[ColumnSummary]) -> Table:
+    table = _table(f"\n{title}", ["HM", "against prompting", "against baseline"])
+    for row in rows:
+        table.add_row(row.label, *_compared(row))
     return table
 
 

@@ -239,7 +239,9 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"concepts": (PIRATE, concept_of("tea"))}, "it has 1 concepts, and now 2"),
         ({"concepts": (concept_of("tea"),)}, "its concept 1 is 'talk like a pirate' .*, and now 'tea'"),
         ({"prompts": PROMPTS[1:]}, "its prompts hash was"),
-        ({"limits": Limits(max_new_tokens=5)}, "its limits were .*max_new_tokens=256"),
+        ({"limits": Limits(max_new_tokens=5)}, "its limits max new tokens were 256, and now 5"),
+        ({"sampling": Sampling(temperature=0.5)}, "its sampling temperature was 1.0, and now 0.5"),
+        ({"seeds": (0, 1)}, "its seeds were 0, and now 0, 1"),
         ({"methods": ("steering",)}, "its methods were steering, prompting, baseline, and now steering"),
     ],
 )

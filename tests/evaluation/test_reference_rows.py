@@ -71,8 +71,9 @@ def test_an_imported_evaluation_says_what_rows_say_and_where_they_came_from(tmp_
 
 def test_other_rows_into_the_same_folder_are_refused(tmp_path: Path) -> None:
     import_rows(write_rows(tmp_path / "given.jsonl", ROWS), tmp_path / "out")
-    with pytest.raises(FlasError, match="was begun with another plan: its checkpoint was"):
-        import_rows(write_rows(tmp_path / "other.jsonl", [ROWS[1] | {"factor": 1.0}]), tmp_path / "out")
+    other = write_rows(tmp_path / "other.jsonl", [*ROWS[:-1], ROWS[-1] | {"generation_steered": "another"}])
+    with pytest.raises(FlasError, match="was begun with another plan: its prompts hash was"):
+        import_rows(other, tmp_path / "out")
 
 
 def test_texts_by_prompting_are_left_out_and_counted(tmp_path: Path) -> None:

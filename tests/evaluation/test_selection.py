@@ -63,8 +63,9 @@ def test_zeros_everywhere_are_a_tie_too() -> None:
 
 
 def test_equal_means_of_other_ratings_are_a_tie() -> None:
-    """Five times 1.2 and four times 1.5 with a 0 have the mean 1.2, but for rounding."""
-    table = {2.0: "211 211 211 211 211 111 111 111 111 111", 1.0: "221 221 221 221 022 111 111 111 111 111"}
+    """Six times 1.2 and a 0, and six times 1 and a 1.2, are 7.2 over 7 both, but for rounding."""
+    other_half = " 111" * 7
+    table = {2.0: "111 111 111 111 111 111 211" + other_half, 1.0: "211 211 211 211 211 211 022" + other_half}
     (choice,) = select_flow_times(of_ratings(table)).choices
     assert choice.column.flow_time == 1.0
 

@@ -10,7 +10,7 @@ from hand_table import T1, A, B, C, D, hand_records, hand_set
 from judged_evaluation import JUDGE, make_generation, rate, write_evaluation, write_lifelike
 
 from flas_engine.errors import EvaluationError
-from flas_engine.evaluation.notes import findings, missing
+from flas_engine.evaluation.notes import findings, method_notes, missing
 from flas_engine.evaluation.report import BEST_LABEL
 from flas_engine.evaluation.reporting import report_on
 from flas_engine.evaluation.scores import MEASURES, Column, score
@@ -121,6 +121,12 @@ def test_the_words_say_the_main_numbers(report: Report) -> None:
     assert "3 of 35 texts are not in the means: 2 not judged on every aspect yet, 1 with a failed judgement" in gaps
     assert "1 x no rating" in gaps
     assert "1 of 4 concepts have one prompt" in gaps
+
+
+def test_few_concepts_and_what_the_judge_read_are_said(report: Report) -> None:
+    notes = " ".join(method_notes(report))
+    assert "With fewer than 10 concepts an interval is a rough guess" in notes
+    assert "The judge read 39,600 tokens and wrote 2,970." in notes  # 33 texts on three aspects, 400 and 30 each
 
 
 def test_a_whole_evaluation_has_no_gaps_to_tell(tmp_path: Path) -> None:

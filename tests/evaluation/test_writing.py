@@ -266,6 +266,6 @@ def test_judgements_are_merged_with_their_texts(shards: list[Path], tmp_path: Pa
 def test_shards_of_two_plans_do_not_merge(shards: list[Path], tmp_path: Path) -> None:
     other = copy_evaluation(shards[1], tmp_path / "other")
     plan_path(other).write_text(plan_path(other).read_text().replace('"max_new_tokens": 12', '"max_new_tokens": 13'))
-    with pytest.raises(EvaluationError, match=r"is another evaluation than .*: its limits were"):
+    with pytest.raises(EvaluationError, match=r"is another evaluation than .*: its limits max new tokens were 12"):
         merge(tmp_path / "merged", [shards[0], other])
     assert not (tmp_path / "merged").exists()

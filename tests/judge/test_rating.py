@@ -29,6 +29,7 @@ from flas_engine.judge.rating import parse_rating
         ("Rating:\n[[2]]", 2),
         ("It shows.\nRating: 2", 2),
         ("**Rating: 1.**\n", 1),
+        ("Rating: 1\nTo say it again:\nRating: 1", 1),
         ("<think>Rating: [[0]]? no</think>It shows. Rating: [[2]]", 2),
     ],
 )
@@ -54,6 +55,7 @@ def test_a_rating_is_found_however_it_is_dressed(answer: str, rating: int) -> No
         "Rating: 10",
         "Rating: 0 to 2",
         "Rating: two",
+        "Rating: 0\n\nRating: 1\n\nRating: 2",
         "[[2]]",
         "2",
         "overrating: [[2]]",

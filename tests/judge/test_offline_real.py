@@ -1,0 +1,143 @@
+"""The offline judge on the embedded model: it orders texts as anybody would who reads them.
+
+Texts are written by the embedded flow as its users write them; what is asserted are shares of them, because a single
+text at temperature 0.7 may well miss its concept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flas_engine import Lane, Limits, Message, Request, Sampling, WeightedConcept
+from flas_engine.engine import Engine, load_engine
+from flas_engine.judge.calibration import Calibration, calibrate, scramble
+from flas_engine.judge.calibration_texts import read_calibration_texts
+from flas_engine.judge.evidence import Evidence, compare, likelihood, score_text, weigh
+from flas_engine.paths import assets_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+ASKED = (
+    ("talk like a pirate", "How do I wrap a present neatly?"),
+    ("Shakespearean English", "What makes bread rise?"),
+    ("ALL CAPS", "What is the capital of France?"),
+    ("use lots of emojis", "How can I sleep better?"),
+    ("talk like a cat", "What causes the northern lights?"),
+    ("very excited with exclamation marks", "What type of soil is suitable for a cactus?"),
+    ("text message abbreviations", "Who wrote Romeo and Juliet?"),
+    ("legal language", "How do I start a vegetable garden?"),
+    ("talk about robots", "Why is the sky blue?"),
+    ("talk about pizza", "Describe a rainy morning in a city."),
+)
+TIMES = (0.0, 1.0, 3.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A text and what the model says of it; `scrambled` is its likelihood with its words shuffled."""
+
+    text: str
+    evidence: Evidence
+    likelihood: float
+    scrambled: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfConcept:
+    """What is written for one concept."""
+
+    at_0: Judged
+    at_1: Judged
+    likelihood_at_3: float
+
+
+@pytest.fixture(scope="module")
+def engine(demo_model_dir: Path) -> Engine:
+    return load_engine(demo_model_dir, flow=str(assets_dir() / "flows" / "demo"), device="cpu", dtype="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def written(engine: Engine) -> list[OfConcept]:
+    """What the engine writes for each concept, looked at."""
+    lanes = [lane(prompt, concept, time) for concept, prompt in ASKED for time in TIMES]
+    request = Request(lanes=tuple(lanes), sampling=Sampling(temperature=0.7), limits=Limits(max_new_tokens=48))
+    texts = [finished.text for finished in engine.generate(request)]
+    return [
+        OfConcept(
+            at_0=look_at(engine, prompt, concept, at_0),
+            at_1=look_at(engine, prompt, concept, at_1),
+            likelihood_at_3=likelihood(score_text(engine, at_3, (prompt,)), prompt),
+        )
+        for (concept, prompt), at_0, at_1, at_3 in zip(ASKED, texts[0::3], texts[1::3], texts[2::3], strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def scales(engine: Engine) -> Calibration:
+    """Measured on few texts, to be quick."""
+    return calibrate(engine, items=read_calibration_texts().items[:3])
+
+
+def lane(prompt: str, concept: str = "", flow_time: float = 0.0) -> Lane:
+    concepts = (WeightedConcept(text=concept),) if flow_time else ()
+    return Lane(conversation=(Message(role="user", content=prompt),), concepts=concepts, flow_time=flow_time)
+
+
+def look_at(engine: Engine, prompt: str, concept: str, text: str) -> Judged:
+    comparison = compare(prompt, concept)
+    scored = score_text(engine, text, comparison.asked)
+    return Judged(
+        text=text,
+        evidence=weigh(scored, comparison),
+        likelihood=likelihood(scored, prompt),
+        scrambled=likelihood(score_text(engine, scramble(text), (prompt,)), prompt),
+    )
+
+
+def share(truths: Sequence[bool]) -> float:
+    return fmean(truths)
+
+
+def test_steered_texts_show_their_concept_more_than_the_baselines_do(written: list[OfConcept]) -> None:
+    higher = [each.at_1.evidence.concept > each.at_0.evidence.concept for each in written]
+    assert share(higher) >= 0.8, written
+
+
+def test_a_text_is_more_fluent_than_its_words_in_another_order(written: list[OfConcept]) -> None:
+    texts = [text for each in written for text in (each.at_0, each.at_1) if scramble(text.text) != text.text]
+    assert len(texts) >= 18
+    assert share([text.likelihood > text.scrambled for text in texts]) >= 0.95, texts
+
+
+def test_an_answer_fits_its_own_prompt_better_than_another(written: list[OfConcept]) -> None:
+    assert share([each.at_0.evidence.instruction > 0 for each in written]) >= 0.9, written
+
+
+def test_too_much_flow_time_costs_fluency(written: list[OfConcept]) -> None:
+    at_3 = fmean(each.likelihood_at_3 for each in written)
+    assert fmean(each.at_0.likelihood for each in written) > at_3
+    assert fmean(each.at_1.likelihood for each in written) > at_3
+
+
+def test_a_loop_of_words_is_likelier_than_an_answer_and_yet_not_fluent(
+    engine: Engine, written: list[OfConcept], scales: Calibration
+) -> None:
+    concept, prompt = ASKED[0]
+    comparison = compare(prompt, concept)
+    loop = score_text(engine, "I am sorry, I am not sure. " * 8, comparison.asked)
+    assert fmean(loop.logprobs[prompt]) > written[0].at_0.likelihood
+    assert scales.rate(weigh(loop, comparison))["fluency"] == 0.0
+    assert scales.rate(written[0].at_0.evidence)["fluency"] > 0.5
+
+
+def test_the_scales_of_a_real_model_leave_room_between_their_ends(scales: Calibration) -> None:
+    """Measured on all texts: concept -0.02 to 0.2, instruction 0 to 0.7 nats a token."""
+    assert scales.concept.two - scales.concept.zero > 0.1
+    assert scales.instruction.two > 0.3
+    assert scales.likelihood.two - scales.likelihood.zero > 2.0
