@@ -80,6 +80,10 @@ def test_a_run_has_every_number(report: dict[str, Any]) -> None:
     plain, ours = report["training"]["plain"], report["training"]["ours"]
     assert ours["tokens_per_second"] > 1.5 * plain["tokens_per_second"]  # on a quiet machine 2.5 x and more
     assert ours["peak_bytes"] < 0.55 * plain["peak_bytes"]
+    evaluation = report["evaluation"]
+    assert evaluation["num_lanes"] == 16
+    assert evaluation["ratio"] > 1.5  # of 16 lanes at a time on a quiet machine 6 x and more
+    assert 1e6 < evaluation["lane_bytes"] < 1e8
     assert report["allocations"]["num_allocations"] >= 0.0
     assert len(report["parts"]) == 6
     assert "bench --model=demo --tokens=8" in report["command"]
