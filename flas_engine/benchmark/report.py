@@ -84,6 +84,25 @@ class Allocations:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationSpeed:
+    """How fast a list of lanes is written as evaluation asks for it, their prompts included."""
+
+    num_lanes: int
+    max_live: int
+    tokens_per_second: float
+    alone_tokens_per_second: float
+    """The same lanes as requests of their own, one after the other."""
+    shortest: int
+    median_length: float
+    longest: int
+    lane_bytes: int
+    """Memory of a lane as long as they may get."""
+
+    ratio: float
+    """How many times faster the full batch is, tokens/s."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One part of what a token of the pair costs."""
 
@@ -118,5 +137,6 @@ class Report:
     memory: Memory
     memory_ratio: float
     allocations: Allocations
+    evaluation: EvaluationSpeed
     parts: tuple[Part, ...]
     """Of a pass of the pair; they add up to it."""

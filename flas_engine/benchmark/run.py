@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine.benchmark.contestants import LLAMA_CPP, Contestant, Subjects, contestants
+from flas_engine.benchmark.evaluating import measure_evaluation, that_ends
 from flas_engine.benchmark.llama_cpp import gguf_bytes, time_llama_cpp
 from flas_engine.benchmark.machine import describe_machine, versions
 from flas_engine.benchmark.memory import measure_memory
@@ -59,6 +60,8 @@ def run_benchmark(
     rounds = run_rounds([*contestants(subjects, new_tokens), *others], engine.base.device, num_rounds, progress)
     progress(Progress(activity="measuring what 8 bits cost"))
     quality = measure_quality(engine, subjects.int8, prompts or QUESTIONS)
+    progress(Progress(activity="measuring evaluation"))
+    evaluation = measure_evaluation(that_ends(engine, spec), new_tokens, num_rounds)
     info = engine.info
     return Report(
         model=info.name,
@@ -82,6 +85,7 @@ def run_benchmark(
         memory=memory,
         memory_ratio=memory.ratio,
         allocations=measure_allocations(engine),
+        evaluation=evaluation,
         parts=make_parts(rounds, operation_seconds(engine)),
     )
 

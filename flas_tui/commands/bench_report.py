@@ -145,9 +145,20 @@ def _facts(report: dict[str, Any]) -> Iterator[str]:
         f"reading a prompt: {report['prompt_tokens_per_second']:.0f} tokens/s; load {report['load_seconds']:.1f} s; "
         f"read bandwidth {report['read_bytes_per_second'] / 1e9:.0f} GB/s"
     )
+    yield _evaluation(report["evaluation"])
     yield _training(report["training"])
     if "app" in report:
         yield f"app while the pair streams as fast as it can: {_key_to_paint(report['app'])}"
+
+
+def _evaluation(speed: dict[str, Any]) -> str:
+    lengths = f"{speed['shortest']} to {speed['longest']} tokens (median {speed['median_length']:.0f})"
+    return (
+        f"evaluation: {speed['tokens_per_second']:.0f} tokens/s for {speed['num_lanes']} lanes of {lengths}, "
+        f"{speed['max_live']} at a time, {speed['ratio']:.2f} x the same lanes one at a time "
+        f"({speed['alone_tokens_per_second']:.0f}), prompts included; a lane takes at most "
+        f"{speed['lane_bytes'] / 1e6:.0f} MB"
+    )
 
 
 def _training(training: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from flas_engine.base import from_transformers
 from flas_engine.benchmark import contestants, decoding
 from flas_engine.benchmark.contestants import Contestant, Subjects
 from flas_engine.benchmark.decoding import Timing, time_engine
+from flas_engine.benchmark.evaluating import FLOW_TIMES, PROMPTS_A_ROUND, measure_evaluation, that_ends
 from flas_engine.benchmark.llama_cpp import gguf_file, time_llama_cpp
 from flas_engine.benchmark.memory import measure_memory
 from flas_engine.benchmark.products import engine_products, evaluated_projections, linear_products, time_products
@@ -75,6 +77,18 @@ class Hoarder(Engine):
             yield event
 
 
+class Counting(Engine):
+    """Notes how many lanes each request has."""
+
+    def __init__(self, **fields: object) -> None:
+        super().__init__(**fields)  # type: ignore[arg-type]
+        self.num_lanes: list[int] = []
+
+    def stream(self, request: Request, control: RunControl | None = None) -> Iterator[Event]:
+        self.num_lanes.append(len(request.lanes))
+        return super().stream(request, control)
+
+
 def fixed(name: str, lanes: int, *rates: float) -> Contestant:
     """A row whose runs were measured before, with a first token after a tenth of a pass."""
     timings = [
@@ -110,6 +124,28 @@ def test_no_run_takes_over_what_the_one_before_has_read() -> None:
         assert timing.first_token_seconds is not None
         assert timing.all_lanes_seconds is not None
         assert 0.0 < timing.first_token_seconds <= timing.all_lanes_seconds
+
+
+def test_a_list_of_lanes_is_written_in_a_full_batch_and_one_at_a_time() -> None:
+    """The tiny engine's random answers end early, if not all of them as soon."""
+    base, flow = ENGINE.base, ENGINE.flow
+    ends = frozenset(range(0, 288, 9))
+    engine = Counting(name="tiny", base_id="t", base=base, tokenizer=TOKENIZER, end_ids=ends, flow=flow)
+    speed = measure_evaluation(engine, NEW_TOKENS, 2)
+    num_lanes = 2 * PROMPTS_A_ROUND * len(FLOW_TIMES)
+    assert engine.num_lanes[-num_lanes - 1 :] == [num_lanes, *([1] * num_lanes)]
+    assert (speed.num_lanes, speed.max_live) == (num_lanes, 16)
+    assert 1 <= speed.shortest < speed.longest <= 12
+    assert speed.shortest <= speed.median_length <= speed.longest
+    assert speed.ratio == pytest.approx(speed.tokens_per_second / speed.alone_tokens_per_second)
+    assert speed.ratio > 1.0
+    assert speed.lane_bytes > 0
+
+
+def test_lanes_of_evaluation_end_where_the_model_ends_them(demo_model_dir: Path) -> None:
+    end = json.loads((demo_model_dir / "generation_config.json").read_text(encoding="utf-8"))["eos_token_id"]
+    assert end in that_ends(ENGINE, LoadSpec(model=str(demo_model_dir))).end_ids
+    assert not ENGINE.end_ids
 
 
 def test_a_pass_of_the_sequential_design_takes_the_time_of_both_streams(monkeypatch: pytest.MonkeyPatch) -> None:
