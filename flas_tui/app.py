@@ -123,7 +123,7 @@ class FlasApp(FramedApp):
         if folder is None:
             return
         if self._evaluation is not None:
-            self._evaluation.watch(folder)
+            self._evaluation.look_at(folder)
             self._show(self._evaluation)
         else:
             self._show(self._make_evaluation(folder, []))

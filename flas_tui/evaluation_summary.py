@@ -87,12 +87,12 @@ def describe_row(table: EvaluationTable, concept: Concept, column: str | None) -
     return [f"[{text}]" if each.key == column else text for each, text in pairs if each.key != GAIN]
 
 
-def describe_missing(evaluated: EvaluatedSet, folder: Path) -> str:
-    """Say what to run where nothing is judged yet; empty when there is nothing to say."""
+def describe_missing(evaluated: EvaluatedSet, folder: Path) -> list[str]:
+    """Say in two lines what to run where nothing is judged yet; none when there is nothing to say."""
     if evaluated.judges:
-        return ""
-    command = f"flas-tui judge {shlex.quote(visible_line(str(folder)))}"
-    return f"not judged yet: {command}   (without any server or key, an estimate: add --offline)"
+        return []
+    command = f"flas-tui judge {shlex.quote(str(folder))}"
+    return [f"not judged yet: {command}", f"or, without any server, an estimate: {command} --offline"]
 
 
 def choose_judge(judges: Sequence[JudgeInfo]) -> str | None:

@@ -147,7 +147,7 @@ class EvaluationScreen(Screen[None]):
         self.set_interval(LITE_DRAW_SECONDS if self._is_lite else DRAW_SECONDS, self._draw_news)
         self.set_timer(0.05, self._draw_news)
 
-    def watch(self, folder: Path) -> None:
+    def look_at(self, folder: Path) -> None:
         """Look at another evaluation in the place of the present one."""
         self._watcher.close()
         self.folder, self._watcher = folder, EvaluationWatcher(folder)
@@ -235,17 +235,15 @@ class EvaluationScreen(Screen[None]):
         evaluated, concept, column = self._evaluated, self._grid.concept, self._column
         if evaluated is None:
             return
-        lines = ["no concept holds these words", describe_missing(evaluated, self.folder)]
-        if concept is not None and column is not None:
-            compared = self._grid.table.compared
-            is_gain = compared is not None and self._grid.column == GAIN
-            scores = (
-                describe_gain(evaluated, concept, compared, self._view.measure)
-                if compared is not None and is_gain
-                else describe_cell(evaluated, concept, column)
-            )
-            lines = [visible_line(concept.concept), lines[1] or scores]
-        self._facts.update(Content("\n".join(f" {line}" for line in lines)), layout=False)
+        lines = describe_missing(evaluated, self.folder)
+        compared = self._grid.table.compared
+        if concept is None or column is None:
+            lines = ["no concept holds these words"]
+        elif not lines and compared is not None and self._grid.column == GAIN:
+            lines = [concept.concept, describe_gain(evaluated, concept, compared, self._view.measure)]
+        elif not lines:
+            lines = [concept.concept, describe_cell(evaluated, concept, column)]
+        self._facts.update(Content("\n".join(f" {visible_line(line)}" for line in lines)), layout=False)
 
     def _show_texts(self) -> None:
         evaluated, concept, column = self._evaluated, self._grid.concept, self._column
@@ -332,7 +330,7 @@ class EvaluationScreen(Screen[None]):
         """Keep the concepts that hold the words typed."""
         self.remove_class("-texts")
         self._search.display = True
-        self._search.focus()
+        self.set_focus(self._search)  # at once: what is typed next may be here already
 
     @on(Input.Changed, "#evaluation-search")
     def _filter(self, event: Input.Changed) -> None:
@@ -343,7 +341,7 @@ class EvaluationScreen(Screen[None]):
     @on(LineInput.Browse)
     def _end_search(self) -> None:
         self._search.display = bool(self._search.value)
-        self._grid.focus()
+        self.set_focus(self._grid)
 
     @on(ScoreGrid.Opened)
     def action_open_texts(self) -> None:

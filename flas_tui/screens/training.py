@@ -192,10 +192,10 @@ class TrainingScreen(Screen[None]):
 
     def action_open_run(self) -> None:
         """Watch another run."""
-        ask_for_run(self.app, self.watch, suggested=f"{self._watcher.run.absolute().parent}/")
+        ask_for_run(self.app, self.follow, suggested=f"{self._watcher.run.absolute().parent}/")
 
-    def watch(self, run: Path) -> None:
-        """Watch another run in the place of the present one."""
+    def follow(self, run: Path) -> None:
+        """Follow another run in the place of the present one."""
         self._watcher.close()
         self._watcher = RunWatcher(run)
         self._watcher.start()
@@ -222,4 +222,8 @@ def ask_for_run(app: App[Any], watch: Callable[[Path], None], *, suggested: str 
 
 def push_monitor(app: App[Any], *, is_lite: bool) -> None:
     """Ask for the folder of a run, and watch it over the screen that shows."""
-    ask_for_run(app, lambda run: app.push_screen(TrainingScreen(run, is_lite=is_lite)))
+
+    def push(run: Path) -> None:
+        app.push_screen(TrainingScreen(run, is_lite=is_lite))
+
+    ask_for_run(app, push)
