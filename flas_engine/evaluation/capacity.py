@@ -21,6 +21,7 @@ from flas_engine.evaluation.wanted import lane_of
 from flas_engine.hub.capacity import gigabytes, main_memory
 from flas_engine.lane_memory import lane_bytes
 from flas_engine.request import Limits, Message, Request
+from flas_engine.solvers import EULER
 
 if TYPE_CHECKING:
     from flas_engine.engine import Engine
@@ -66,7 +67,8 @@ def choose_lanes(
     if num_lanes is not None and memory_gigabytes is None:  # who names a number knows the machine
         return Room(num_lanes=most, lane_bytes=each, is_measured=False)
     limit = memory_gigabytes * 1e9 if memory_gigabytes is not None else FREE_SHARE * free_bytes(device)
-    is_measured = bool(work.missing) and each * most > MEASURED_FROM * limit and each * PROBED_LANES <= limit
+    is_doubtful = each * most > MEASURED_FROM * limit or not _is_counted(engine, work)
+    is_measured = bool(work.missing) and is_doubtful and each * PROBED_LANES <= limit
     if is_measured:
         each = max(each, measure_lane(engine, work))
     if each > limit:
@@ -76,6 +78,14 @@ def choose_lanes(
         )
     fitting = max(1, int(limit // each) - 1)  # a newcomer is read before the lane whose place it takes is forgotten
     return Room(num_lanes=min(most, fitting), lane_bytes=each, is_measured=is_measured)
+
+
+def _is_counted(engine: Engine, work: Work) -> bool:
+    """Whether steering is as `lane_bytes` counts it: Euler, in the checkpoint's own number of steps or fewer."""
+    plan = work.plan
+    return STEERING not in plan.methods or (
+        plan.solver == EULER.name and (plan.num_steps or 0) <= (engine.info.num_steps or 0)
+    )
 
 
 def free_bytes(device: torch.device) -> int:
@@ -90,7 +100,13 @@ def measure_lane(engine: Engine, work: Work) -> int:
     """Run a few lanes of full length and return by how much the memory grew at most, for each of them, in bytes."""
     device = engine.base.device
     lanes = _full_length_lanes(engine, work)
-    request = Request(lanes=lanes, sampling=work.plan.sampling, limits=Limits(max_new_tokens=PROBED_TOKENS))
+    request = Request(
+        lanes=lanes,
+        sampling=work.plan.sampling,
+        limits=Limits(max_new_tokens=PROBED_TOKENS),
+        solver=work.plan.solver,
+        num_steps=work.plan.num_steps,
+    )
     before = _reset_peak(device)
     engine.generate(request)
     growth = peak_bytes(device) - before
