@@ -30,6 +30,8 @@ CONTENT_FILTER = "content_filter"
 """The refusal of a server that screens questions or answers."""
 _CUT = "length"
 _SECRET = "[secret]"
+_SHORTEST_KEY = 8
+"""Shorter ones are words like 'none' and 'test', given to servers that take anything."""
 _CODE = re.compile(r"[A-Za-z][A-Za-z_]{2,39}")
 """What an error code looks like; anything else a server puts there may be anything."""
 _INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None}
@@ -165,10 +167,11 @@ class EndpointClient:
                     model=self._endpoint.model, messages=[{"role": "user", "content": question}], **sent
                 )
             except BadRequestError as error:
-                if error.param not in sent or not str(error.code).startswith("unsupported"):
+                name = error.param or ""
+                if name not in sent or name not in _INSTEAD or not str(error.code).startswith("unsupported"):
                     raise
-                _log.warning("%s does not take %s", self._endpoint.model, error.param)
-                self._refused.add(error.param)
+                _log.warning("%s does not take %s", self._endpoint.model, name)
+                self._refused.add(name)
 
     def _adapted(self, settings: dict[str, Any]) -> dict[str, Any]:
         names = {name: _INSTEAD[name] if name in self._refused else name for name in settings}
@@ -180,12 +183,15 @@ class EndpointClient:
         usage = getattr(completion, "usage", None)
         is_filtered = choice.finish_reason == CONTENT_FILTER
         return Reply(
-            text=(message.content or "").replace(self._key, _SECRET) if self._key != NO_KEY else message.content or "",
+            text=self._without_key(message.content or ""),
             is_cut=choice.finish_reason == _CUT,
             refusal=CONTENT_FILTER if is_filtered else "refused" if getattr(message, "refusal", None) else "",
             prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
             completion_tokens=getattr(usage, "completion_tokens", None) or 0,
         )
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, _SECRET) if len(self._key) >= _SHORTEST_KEY else text
 
     def _explain(self, status: int, code: str) -> EndpointError:
         """Tell what no question can get around from what may pass."""

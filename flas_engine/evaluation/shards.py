@@ -48,7 +48,8 @@ def join_processes(device: str | None) -> tuple[Shard, str | None]:
     from flas_engine.machine import choose_device
 
     state = PartialState(cpu=choose_device(device).type == "cpu")
-    return Shard(index=state.process_index, count=state.num_processes), str(state.device)
+    own = "cpu" if state.device.type == "cpu" else str(state.device)  # accelerate numbers processors too
+    return Shard(index=state.process_index, count=state.num_processes), own
 
 
 def leave_processes() -> None:

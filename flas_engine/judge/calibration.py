@@ -24,7 +24,7 @@ import json
 import random
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flas_engine.errors import EvaluationError
 from flas_engine.evaluation.results import MAX_RATING, write_json
@@ -154,9 +154,9 @@ def calibration_of(folder: Path, slug: str, engine: Engine, progress: ReportProg
 def read_calibration(path: Path) -> Calibration:
     """Read what `calibration_of` keeps; raises `EvaluationError` when it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        scales = {name: Scale(**content.pop(name)) for name in ("concept", "instruction", "likelihood")}
-        return Calibration(**scales, **content)
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        scales = {name: Scale(**content[name]) for name in ("concept", "instruction", "likelihood")}
+        return Calibration(**(content | scales))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise EvaluationError(f"{path} is damaged ({error}); remove it, and it is measured again") from None
 

@@ -13,15 +13,7 @@ from flas_engine.at_once import map_at_once
 from flas_engine.data.screening import is_refusal
 from flas_engine.endpoint import CONTENT_FILTER, EndpointClient, MalformedReply, NoReply
 from flas_engine.errors import EndpointError, EvaluationError
-from flas_engine.evaluation.results import (
-    ASPECTS,
-    JudgeInfo,
-    Judgement,
-    judgement_key,
-    read_judges,
-    slug_of,
-    write_judge,
-)
+from flas_engine.evaluation.results import ASPECTS, JudgeInfo, Judgement, judgement_key, slug_of
 from flas_engine.judge.cost import ANSWER_TOKENS, Budget, estimate_tokens
 from flas_engine.judge.rating import parse_rating
 from flas_engine.judge.rubric import FLAS
@@ -29,7 +21,6 @@ from flas_engine.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from flas_engine.endpoint import Endpoint, Reply
     from flas_engine.evaluation.results import Aspect, Generation
@@ -100,18 +91,6 @@ def endpoint_info(model: str, rubric: Rubric, name: str | None = None) -> JudgeI
         rubric_hash=rubric.hash,
         calibration="",
     )
-
-
-def introduce(folder: Path, info: JudgeInfo) -> None:
-    """Write who judges beside the judgements; raises `EvaluationError` when another judge goes by that name there."""
-    for other in read_judges(folder):
-        if other.slug == info.slug and other != info:
-            raise EvaluationError(
-                f"{folder} has judgements named {info.slug} by {other.model} with the rubric {other.rubric} "
-                f"({other.rubric_hash}), not by {info.model} with {info.rubric} ({info.rubric_hash}); keep them apart "
-                "with --name"
-            )
-    write_judge(folder, info)
 
 
 def open_questions(

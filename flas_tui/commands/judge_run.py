@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING
 
 from flas_engine.endpoint import KEY_VARIABLE, Endpoint
 from flas_engine.errors import EvaluationError
-from flas_engine.evaluation.results import Judgement, judgements_path, read_generations, read_judgements, read_plan
+from flas_engine.evaluation.results import read_generations, read_judgements, read_plan
 from flas_engine.info import LoadSpec
 from flas_engine.judge.calibration import calibration_of
 from flas_engine.judge.cost import Prices, list_prices
+from flas_engine.judge.judgement_log import JudgementLog
 from flas_engine.judge.judging import (
     EndpointJudge,
     endpoint_info,
     estimate,
-    introduce,
     judge_questions,
     open_questions,
 )
 from flas_engine.judge.offline import judge_offline, offline_info
-from flas_engine.judge.rubric import find_rubric
+from flas_engine.judge.rubric import FLAS, find_rubric
 from flas_engine.judge.summary import summarize
 from flas_engine.progress import ignore_progress
-from flas_engine.record_log import RecordLog
 from flas_tui.commands.engine_loading import open_engine
 from flas_tui.commands.judge_report import describe_estimate
 from flas_tui.commands.work_narrator import WorkNarrator
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flas_engine.engine import Engine
+    from flas_engine.evaluation.results import JudgeInfo
     from flas_engine.judge.judging import Estimate
     from flas_engine.judge.summary import JudgingSummary
     from flas_engine.progress import ReportProgress
@@ -91,8 +91,7 @@ def estimate_judging(options: JudgeOptions) -> Estimate:
 def _run_endpoint(options: JudgeOptions) -> tuple[JudgingSummary, str]:
     judge = _endpoint_judge(options)
     generations = read_generations(options.folder)
-    introduce(options.folder, judge.info)
-    with _opened_log(options, judge.info.slug) as (log, progress):
+    with _opened_log(options, judge.info) as (log, progress):
         questions = open_questions(generations, judge.info.slug, log, retries_failed=options.retries_failed)
         if not options.quiet and questions:
             say(f"asking {judge.info.model}: {describe_estimate(estimate(questions, judge))}")
@@ -107,18 +106,28 @@ def _run_endpoint(options: JudgeOptions) -> tuple[JudgingSummary, str]:
 
 
 def _run_offline(options: JudgeOptions) -> tuple[JudgingSummary, str]:
-    if options.base_url is not None:
-        raise EvaluationError(
-            f"--base-url {options.base_url} names a server, and --offline asks none; leave one of them out"
-        )
+    _refuse_what_is_for_servers(options)
     generations = read_generations(options.folder)
     engine = _open_judge(options)
     info = offline_info(engine.info, options.name)
-    introduce(options.folder, info)
-    with _opened_log(options, info.slug) as (log, progress):
+    with _opened_log(options, info) as (log, progress):
         calibration = calibration_of(options.folder, info.slug, engine, progress)
         judge_offline(engine, generations, info, calibration, log, progress)
         return summarize(info, generations, list(log)), ""
+
+
+def _refuse_what_is_for_servers(options: JudgeOptions) -> None:
+    given = {
+        "--base-url": options.base_url is not None,
+        "--rubric": options.rubric != FLAS,
+        "--limit-cost": options.limit_dollars is not None,
+        "--retry-failed": options.retries_failed,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise EvaluationError(
+                f"{name} is for judges that are asked, and --offline asks none; leave one of them out"
+            )
 
 
 def _open_judge(options: JudgeOptions) -> Engine:
@@ -133,9 +142,9 @@ def _open_judge(options: JudgeOptions) -> Engine:
 
 
 @contextmanager
-def _opened_log(options: JudgeOptions, slug: str) -> Iterator[tuple[RecordLog[Judgement], ReportProgress]]:
+def _opened_log(options: JudgeOptions, judge: JudgeInfo) -> Iterator[tuple[JudgementLog, ReportProgress]]:
     with ExitStack() as stack:
-        log = stack.enter_context(RecordLog(judgements_path(options.folder, slug), Judgement, EvaluationError))
+        log = stack.enter_context(JudgementLog(options.folder, judge))
         progress: ReportProgress = ignore_progress if options.quiet else stack.enter_context(WorkNarrator())
         try:
             yield log, progress

@@ -13,7 +13,7 @@ import pytest
 from data.publisher import Publisher
 from hub_machine import Machine
 
-from flas_engine.data.published import NUM_ALPACA_EVAL, PUBLICATIONS, ROWS_PER_CONCEPT
+from flas_engine.data.published import JUDGE_TEMPLATES, NUM_ALPACA_EVAL, PUBLICATIONS, ROWS_PER_CONCEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +79,15 @@ def test_axbench_arrives_once_and_reads_as_rows(computer: Machine, publisher: Pu
     assert len(publisher.seen) == num_requests
     found = json.loads(computer.run("data", "inspect", "axbench", "--json").out)
     assert found["num_rows"] == 6 * ROWS_PER_CONCEPT
+
+
+def test_the_judges_templates_come_alone(computer: Machine, publisher: Publisher) -> None:
+    outcome = computer.run("data", "download", "axbench-templates")
+    assert outcome.exit_code == 0, outcome.err
+    assert Path(outcome.out.strip()).read_bytes() == publisher.files[f"{PREFIX}/{JUDGE_TEMPLATES}"]
+    publisher.files[f"{PREFIX}/{JUDGE_TEMPLATES}"] = b"moved\n"
+    again = computer.run("data", "download", "axbench-templates", "--force")
+    assert (again.exit_code, "does not hold the judge's templates" in again.err) == (1, True)
 
 
 def test_a_cut_connection_is_taken_up_again_where_it_broke(computer: Machine, publisher: Publisher) -> None:

@@ -137,6 +137,20 @@ def test_a_folder_of_several_lists_wants_one_chosen(tmp_path: Path) -> None:
         read_concepts("library", str(tmp_path))
 
 
+def test_the_library_of_a_flow_is_a_list_of_concepts(tmp_path: Path) -> None:
+    entry = {
+        "concept_id": "style:pirate",
+        "concept": "talk like a pirate",
+        "group": "style",
+        "prompt": "Why?",
+        "flow_time": 1.5,
+    }
+    (tmp_path / "concepts.jsonl").write_text(json.dumps(entry) + "\n")
+    assert read_concepts("library", str(tmp_path)) == [
+        PlannedConcept(concept_id="style:pirate", concept="talk like a pirate", genre="style")
+    ]
+
+
 def test_the_first_concepts_or_a_draw_by_seed() -> None:
     concepts = [concept_of(f"concept {number}") for number in range(20)]
     assert choose_concepts(concepts, 3, None) == tuple(concepts[:3])

@@ -26,6 +26,7 @@ from flas_engine.evaluation.merging import merge
 from flas_engine.evaluation.results import (
     JudgeInfo,
     Judgement,
+    find_generations,
     generations_path,
     judgement_key,
     judgements_path,
@@ -101,20 +102,20 @@ def test_the_same_command_again_writes_nothing_and_another_one_is_refused(
     assert {path.name: path.read_bytes() for path in undisturbed.iterdir()} == before
 
 
-def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one(
+def test_a_run_killed_at_a_random_moment_ends_as_the_undisturbed_one(
     run: Run, tiny_model: Path, expected: dict[str, Generation], tmp_path: Path
 ) -> None:
     out, draw = tmp_path / "killed", random.SystemRandom()
-    for torn_bytes in (0, 7):  # the second kill in the middle of a line
-        killed = finish(start("-c", KILLED_PROGRAM, str(draw.randrange(100, 250)), *arguments(tiny_model, out)))
-        assert killed.exit_code == -signal.SIGKILL, killed.err
-        content = generations_path(out).read_bytes()
-        generations_path(out).write_bytes(content[: len(content) - torn_bytes])
-    num_there = len(read_generations(out))
-    assert 0 < num_there < NUM_TEXTS
-    done = run(*arguments(tiny_model, out))
-    assert f"going on: {num_there} of {NUM_TEXTS} texts are there" in done.err
-    assert (done.exit_code, done.out) == (0, f"{out}\n")
+    killed = finish(start("-c", KILLED_PROGRAM, str(draw.randrange(100, 500)), *arguments(tiny_model, out)))
+    assert killed.exit_code == -signal.SIGKILL, killed.err
+    content = generations_path(out).read_bytes()
+    last_line = content[content[:-1].rfind(b"\n") + 1 :]
+    torn_bytes = draw.randrange(len(last_line))  # 0 is a kill between two lines
+    generations_path(out).write_bytes(content[: len(content) - torn_bytes])
+    num_there = content.count(b"\n") - bool(torn_bytes)
+    assert len(find_generations(out)) == num_there < NUM_TEXTS
+    done = run(*arguments(tiny_model, out, "--json"))
+    assert json.loads(done.out)["written"] == NUM_TEXTS - num_there, (torn_bytes, done.err)
     assert texts_by_key(read_generations(out)) == expected
     assert lines_of(out) == sorted(expected)
 

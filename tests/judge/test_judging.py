@@ -14,20 +14,19 @@ from judge.evaluation_folder import write_generations
 
 from flas_engine.endpoint import Endpoint
 from flas_engine.errors import EndpointError, EvaluationError
-from flas_engine.evaluation.results import ASPECTS, Judgement, judgements_path, read_judgements
+from flas_engine.evaluation.results import ASPECTS, judgements_path, read_judgements, read_judges
 from flas_engine.judge.cost import Prices, list_prices
+from flas_engine.judge.judgement_log import JudgementLog
 from flas_engine.judge.judging import (
     UNANSWERED_IN_A_ROW,
     EndpointJudge,
     endpoint_info,
     estimate,
-    introduce,
     judge_questions,
     open_questions,
 )
 from flas_engine.judge.rubric import find_rubric
 from flas_engine.judge.summary import summarize
-from flas_engine.record_log import RecordLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,8 +74,7 @@ def judge_of(server: ChatServer, **settings: Any) -> EndpointJudge:
 
 
 def run(folder: Path, generations: Sequence[Generation], judge: EndpointJudge, *, retries_failed: bool = False) -> int:
-    introduce(folder, judge.info)
-    with RecordLog(judgements_path(folder, judge.info.slug), Judgement, EvaluationError) as log:
+    with JudgementLog(folder, judge.info) as log:
         questions = open_questions(generations, judge.info.slug, log, retries_failed=retries_failed)
         return judge_questions(questions, judge, log)
 
@@ -129,7 +127,7 @@ def test_a_wrong_key_and_an_unknown_model_stop_at_once(
     server.behavior.always = status
     with pytest.raises(EndpointError, match=message):
         run(tmp_path, generations, judge_of(server, concurrency=2))
-    assert read_judgements(tmp_path) == []
+    assert list((tmp_path / "judgements").glob("[!.]*")) == []
     assert len(server.questions) <= 4
 
 
@@ -255,13 +253,32 @@ def test_a_model_that_does_not_take_a_parameter_is_asked_without_it(server: Chat
     assert server.requests[-1]["max_completion_tokens"] == 400
 
 
+def test_a_parameter_that_nothing_can_stand_for_is_a_failure_and_no_endless_question(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    generations = write_generations(tmp_path, ["one"])
+    server.behavior.refuses = ("max_tokens", "max_completion_tokens")
+    run(tmp_path, generations, judge_of(server, concurrency=1))
+    assert {judgement.failure for judgement in read_judgements(tmp_path)} == {"400 unsupported_parameter"}
+
+
+def test_a_word_in_the_place_of_a_key_is_no_secret(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "ing")
+    generations = write_generations(tmp_path, ["one"])
+    run(tmp_path, generations, judge_of(server))
+    assert {(judgement.rating, judgement.comment) for judgement in read_judgements(tmp_path)} == {(2.0, RATING)}
+
+
 def test_judges_of_one_name_are_kept_apart(server: ChatServer, tmp_path: Path) -> None:
     generations = write_generations(tmp_path, ["text"])
     run(tmp_path, generations, judge_of(server))
     other = replace(RUBRIC, version="2")
     with pytest.raises(EvaluationError, match=f"{RUBRIC.hash}.*{other.hash}.*--name"):
-        introduce(tmp_path, endpoint_info("tiny", other))
-    introduce(tmp_path, endpoint_info("tiny", other, "second"))
+        JudgementLog(tmp_path, endpoint_info("tiny", other))
+    run(tmp_path, generations, judge_of(server, info=endpoint_info("tiny", other, "second")))
+    assert [judge.slug for judge in read_judges(tmp_path)] == ["second", "tiny"]
     assert endpoint_info("tiny", replace(RUBRIC, name="mine")).slug == "tiny-mine"
 
 

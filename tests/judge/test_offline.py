@@ -273,7 +273,7 @@ def test_a_killed_run_of_the_command_goes_on_and_ends_like_one_that_was_not(
     ("options", "message"),
     [
         (("--dry-run",), "--offline asks none"),
-        (("--base-url", "http://127.0.0.1:9/v1"), "names a server"),
+        (("--base-url", "http://127.0.0.1:9/v1"), "--base-url is for judges that are asked"),
         ((), "plan.json is missing"),
     ],
 )

@@ -13,11 +13,9 @@ import pytest
 from judge.evaluation_folder import write_generations
 
 from flas_engine.endpoint import Endpoint
-from flas_engine.errors import EvaluationError
-from flas_engine.evaluation.results import Judgement, judgements_path
+from flas_engine.judge.judgement_log import JudgementLog
 from flas_engine.judge.judging import EndpointJudge, endpoint_info, judge_questions, open_questions
 from flas_engine.judge.rubric import find_rubric
-from flas_engine.record_log import RecordLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +68,7 @@ def test_every_answer_of_a_real_model_is_rated_or_counted_as_failed(
         max_tokens=24,
         num_tries=1,
     )
-    with RecordLog(judgements_path(tmp_path, "smollm2"), Judgement, EvaluationError) as log:
+    with JudgementLog(tmp_path, judge.info) as log:
         assert judge_questions(open_questions(generations, "smollm2", log), judge, log) == 0
         judgements = list(log)
     assert len(judgements) == 3
