@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -386,8 +387,10 @@ class CompareScreen(CompareView):
         if steered.text == expected:
             self._status.note("the same text as in the evaluation; e goes back")
         else:
+            num_same = len(commonprefix([steered.text, expected]))
             self._status.note(
-                "not the text of the evaluation: the checkpoint is another one by now, or this machine rounds otherwise"
+                f"the evaluation's text for {num_same:,} characters, then another: rounding depends on what is written "
+                "beside a text, and on the machine; or the checkpoint has changed"
             )
 
     # Keeping

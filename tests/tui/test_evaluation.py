@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -321,11 +322,11 @@ async def test_another_model_is_replaced_by_the_evaluations(folder: Path) -> Non
 async def test_a_text_that_comes_out_otherwise_is_told(tmp_path: Path) -> None:
     folder = write_evaluation(tmp_path, num_concepts=1)
     path = generations_path(folder)
-    path.write_text(path.read_text().replace('"text": "', '"text": "once '))
+    path.write_text(re.sub(r'("text": ".{5})', r"\1other ", path.read_text()))
     async with browser_on(folder) as browser:
         await browser.until_shown("mean of 1")
         await browser.press("o")
-        await browser.until_shown("not the text of the evaluation")
+        await browser.until_shown("the evaluation's text for 5 characters, then another")
 
 
 async def test_texts_from_elsewhere_cannot_be_run_again_and_say_so(tmp_path: Path) -> None:
