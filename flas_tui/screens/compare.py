@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import datetime
-from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -376,6 +375,8 @@ class CompareScreen(CompareView):
             self._status.note(f"loading {run.plan.model}, which wrote this text of the evaluation; Space calls it off")
 
     def _end_run(self, change: RunOver) -> None:
+        from flas_tui.evaluated_run import describe_repetition
+
         super()._end_run(change)
         run, expected = self._workbench.session.comparison, self._expected
         if run is None or expected is None or change.error is not None:
@@ -384,14 +385,7 @@ class CompareScreen(CompareView):
         if steered.finish_reason == FinishReason.CANCELLED or steered.moves:
             return
         self._expected = None
-        if steered.text == expected:
-            self._status.note("the same text as in the evaluation; e goes back")
-        else:
-            num_same = len(commonprefix([steered.text, expected]))
-            self._status.note(
-                f"the evaluation's text for {num_same:,} characters, then another: rounding depends on what is written "
-                "beside a text, and on the machine; or the checkpoint has changed"
-            )
+        self._status.note(describe_repetition(steered.text, expected))
 
     # Keeping
 
