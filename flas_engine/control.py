@@ -16,7 +16,10 @@ class RunControl:
         self._cancelled = threading.Event()
 
     def set_flow_time(self, lane: int, flow_time: float) -> None:
-        """Let `lane` go on under `flow_time` from its next token; raises `RequestError` when out of range."""
+        """Let `lane` go on under `flow_time` from its next token, or begin under it if it still waits for its turn.
+
+        Raises `RequestError` when out of range.
+        """
         check_flow_time(flow_time)
         with self._lock:
             self._flow_times[lane] = flow_time

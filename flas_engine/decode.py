@@ -131,8 +131,9 @@ class _Run:
 def decode(job: Job, control: RunControl) -> Iterator[Event]:
     """Run a request: a `Token` a live lane and pass, the first ones behind `Prefilled`; a `Finished` as a lane ends.
 
-    A lane's first token comes as soon as its prompt is read. A flow time changed through `control` applies from the
-    next token; a wish to stop takes effect before it.
+    A lane's first token comes as soon as its prompt is read; with `max_live`, lanes begin in their order as others end,
+    and take no memory but their prompts' until then. A flow time changed through `control` applies from the next token;
+    a wish to stop takes effect before it, and ends those that wait too.
     """
     run = _start(job, control)
     yield from _begin(run)

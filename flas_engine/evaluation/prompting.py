@@ -9,8 +9,8 @@ PROMPTING_TEMPLATE = "flas-prompting-1"
 
 
 def ask_for(concept: str, prompt: str) -> str:
-    """Return the prompt that asks for `concept` in the answer to `prompt`."""
-    return (
-        "Answer the request below. All through your answer, and in your own words, clearly follow this concept: "
-        f"{concept}\n\nRequest: {prompt}"
-    )
+    """Return the prompt that asks for `concept` in the answer to `prompt`.
+
+    The wish comes last and is short: small models heed that best, and steering is not to look good beside a weak one.
+    """
+    return f"{prompt}\n\nIn your answer, follow this concept: {concept}"

@@ -45,6 +45,9 @@ def judge(
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Questions at a time.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=8, metavar="N", help="At most so many tokens an answer.")] = 400,
+    tries: Annotated[
+        int, typer.Option(min=1, max=20, metavar="N", help="Ask so often until an answer holds a rating.")
+    ] = 3,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Wait so long for an answer.")] = 120.0,
     price_input: Annotated[
         float | None,
@@ -83,6 +86,7 @@ def judge(
         name=name,
         concurrency=concurrency,
         max_tokens=max_tokens,
+        num_tries=tries,
         timeout_seconds=timeout,
         price_input=price_input,
         price_output=price_output,

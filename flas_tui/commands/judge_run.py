@@ -59,6 +59,7 @@ class JudgeOptions:
     name: str | None
     concurrency: int
     max_tokens: int
+    num_tries: int
     timeout_seconds: float
     price_input: float | None
     price_output: float | None
@@ -162,6 +163,7 @@ def _endpoint_judge(options: JudgeOptions) -> EndpointJudge:
         rubric=rubric,
         concurrency=options.concurrency,
         max_tokens=options.max_tokens,
+        num_tries=options.num_tries,
         prices=_choose_prices(options, url, model),
         limit_dollars=options.limit_dollars,
     )

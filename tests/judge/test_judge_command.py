@@ -171,8 +171,9 @@ def test_the_limit_of_the_cost_is_an_error_that_says_how_to_go_on(
 
 def test_failures_are_counted_by_reason(server: ChatServer, folder: Path, judge: Judge) -> None:
     server.behavior.fault_of = lambda question: "Fine!" if "text 3" in question else ""
-    done = judge(folder, "--model", "tiny", "--base-url", server.url)
+    done = judge(folder, "--model", "tiny", "--base-url", server.url, "--tries", "2")
     assert done.exit_code == 0
+    assert len(server.questions) == 36 + 3
     assert "failed      3 no rating in the answer" in done.out
     assert "11 rated, 1 failed" in done.out
 
