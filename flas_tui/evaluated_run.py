@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import EvaluationError
@@ -62,3 +63,14 @@ def spec_of(plan: Plan) -> LoadSpec:
     if entry is not None and entry.base == plan.base and plan.flow in {"", entry.flow or ""}:
         return LoadSpec(model=entry.name, dtype=plan.dtype)
     return LoadSpec(base=plan.base, flow=plan.flow or None, dtype=plan.dtype)
+
+
+def describe_repetition(written: str, expected: str) -> str:
+    """Say whether a text came out as it is in the evaluation, or how far."""
+    if written == expected:
+        return "the same text as in the evaluation; e goes back"
+    num_same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(written, expected, strict=False)))
+    return (
+        f"the evaluation's text for {num_same:,} characters, then another: rounding depends on what is written beside "
+        "a text, and on the machine; or the checkpoint has changed"
+    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flas_engine.evaluation.results import BASELINE, PROMPTING, STEERING
-from flas_engine.evaluation.scores import MEASURES
 from flas_tui.evaluation_table import MEASURE_TITLES, value_of
 
 if TYPE_CHECKING:
@@ -43,18 +42,11 @@ def _asked(text: EvaluatedText) -> tuple[int, str, int]:
     return (*text.prompt, text.generation.seed)
 
 
-def describe_scores(scores: Scores | None, otherwise: str) -> str:
+def describe_scores(scores: Scores) -> str:
     """Return the four measures in a line."""
-    if scores is None:
-        return otherwise
-    return "  ".join(f"{MEASURE_TITLES[name]} {write_score(value_of(scores, name))}" for name in MEASURES)
+    return "  ".join(f"{title} {write_score(value_of(scores, name))}" for name, title in MEASURE_TITLES.items())
 
 
 def write_score(value: float | None) -> str:
     """Return a score as short as it can be: 2, 1.5, 0.67."""
     return "·" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def why_not_rated(text: EvaluatedText) -> str:
-    """Say why a text has no scores."""
-    return "not rated: " + "; ".join(text.failures) if text.failures else "not judged yet"

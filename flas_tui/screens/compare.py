@@ -1,7 +1,7 @@
 """The home screen: what the user can do with baseline and steered side by side.
 
 It turns keys into calls of the `Workbench`. What a run is, and what is kept of it, is the workbench's business; how it
-all looks is in `compare_view`.
+all looks is in `compare_view`, and how one moves about in it in `compare_moves`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from flas_tui.clipboard import copy
 from flas_tui.export import save_comparison
 from flas_tui.keymap import ACTIONS
 from flas_tui.recording import to_setup
-from flas_tui.screens.compare_view import RAIL_COLUMNS, CompareView
-from flas_tui.session import BASELINE, STEERED, command_line
+from flas_tui.screens.compare_moves import CompareMoves
+from flas_tui.session import STEERED, command_line
 from flas_tui.summary import describe_machine
 from flas_tui.widgets.controls import Controls
 from flas_tui.widgets.flow_time_slider import FlowTimeSlider
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from flas_tui.evaluated_run import EvaluatedRun
     from flas_tui.session import RunOver, Setup
-    from flas_tui.widgets.history_panel import Tab
     from flas_tui.workbench import Workbench
 
 INTRODUCTION = (
@@ -55,7 +54,7 @@ MAX_NEW_SEED = 9999
 """Seeds drawn for the user are short enough to be read out."""
 
 
-class CompareScreen(CompareView):
+class CompareScreen(CompareMoves):
     """Baseline and steered, side by side."""
 
     BINDINGS: ClassVar[list[BindingType]] = screen_bindings()
@@ -235,81 +234,6 @@ class CompareScreen(CompareView):
 
         push_monitor(self.app, is_lite=self._is_lite)
 
-    # Moving about
-
-    def action_focus_field(self, name: str) -> None:
-        """Go to the prompt, the concept or the slider."""
-        self._status.clear()
-        self.query_one(f"#{name}").focus()
-
-    def action_leave(self) -> None:
-        """Leave what has the focus for the panes."""
-        self._status.clear()
-        self._controls.end_typing()
-        self.remove_class("-rail-open")
-        self._deck.focus_lane(self._deck.front)
-
-    def action_next(self) -> None:
-        """Go to the next field; where only one pane shows, to the other pane first."""
-        if self._deck.is_single and self._deck.panes[BASELINE].view.has_focus:
-            self._deck.focus_lane(STEERED)
-        elif self._deck.is_single and self.focused not in {pane.view for pane in self._deck.panes}:
-            self.focus_next()
-        elif self._deck.is_single:
-            self._deck.flip()
-        else:
-            self.focus_next()
-
-    def action_focus_lane(self, lane: int) -> None:
-        """Go to a lane's pane."""
-        self._deck.focus_lane(lane)
-
-    def action_show_rail(self, tab: Tab) -> None:
-        """Go to the concepts or the runs; where there is no room for them, they lie over the panes until left."""
-        self._status.clear()
-        if self.size.width < RAIL_COLUMNS:
-            self.add_class("-rail-open")
-        self._rail.focus_tab(tab)
-
-    @on(LineInput.Browse)
-    def _browse(self, event: LineInput.Browse) -> None:
-        event.stop()
-        self.action_show_rail("concepts")
-
-    def action_search(self) -> None:
-        """Find text in the panes."""
-        self._controls.type_search()
-
-    def action_go_to_match(self, is_forward: bool) -> None:
-        """Go to another match of the search."""
-        self._deck.go_to_match(is_forward=is_forward)
-
-    @on(Controls.Searching)
-    def _search(self, event: Controls.Searching) -> None:
-        event.stop()
-        count = self._deck.search(event.term)
-        if event.is_done:
-            self._deck.focus_lane(self._deck.front)
-            self._deck.go_to_match(is_forward=True)
-        if event.term:
-            self._status.note(f"{count} found" if count else f"{event.term} is in neither pane")
-        else:
-            self._status.clear()
-
-    def action_zoom(self) -> None:
-        """One pane alone, or both."""
-        self._deck.toggle_zoom()
-        self._deck.focus_lane(self._deck.front)
-
-    def action_stack(self) -> None:
-        """One above the other, or side by side."""
-        self._deck.toggle_stack()
-
-    def action_toggle_difference(self) -> None:
-        """Mark where the panes part, or not."""
-        is_marked = self._deck.toggle_difference()
-        self._status.note("the first different token is marked" if is_marked else "differences are not marked")
-
     # History
 
     @on(HistoryPanel.ConceptPicked)
@@ -375,6 +299,8 @@ class CompareScreen(CompareView):
             self._status.note(f"loading {run.plan.model}, which wrote this text of the evaluation; Space calls it off")
 
     def _end_run(self, change: RunOver) -> None:
+        from flas_tui.evaluated_run import describe_repetition
+
         super()._end_run(change)
         run, expected = self._workbench.session.comparison, self._expected
         if run is None or expected is None or change.error is not None:
@@ -383,12 +309,7 @@ class CompareScreen(CompareView):
         if steered.finish_reason == FinishReason.CANCELLED or steered.moves:
             return
         self._expected = None
-        if steered.text == expected:
-            self._status.note("the same text as in the evaluation; e goes back")
-        else:
-            self._status.note(
-                "not the text of the evaluation: the checkpoint is another one by now, or this machine rounds otherwise"
-            )
+        self._status.note(describe_repetition(steered.text, expected))
 
     # Keeping
 

@@ -11,13 +11,14 @@ from textual.content import Content
 from textual.widgets import Static
 
 from flas_engine.evaluation.results import ASPECTS
-from flas_tui.evaluation_texts import describe_scores, why_not_rated, write_score
+from flas_tui.evaluation_texts import describe_scores, write_score
 from flas_tui.safe_text import visible_line, visible_text
 from flas_tui.widgets.inspector import FINISH_WORDS
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
+    from flas_engine.evaluation.results import Judgement
     from flas_engine.evaluation.scores import EvaluatedText
 
 
@@ -45,7 +46,9 @@ class TextCard(VerticalScroll, inherit_bindings=False):
     def show(self, title: str, text: EvaluatedText | None, *, otherwise: str) -> None:
         """Show `text` under `title` from its beginning; without one, `otherwise`."""
         self.border_title = Content(title)
-        self.border_subtitle = Content(describe_scores(text.scores, "") if text is not None else "")
+        self.border_subtitle = Content(
+            describe_scores(text.scores) if text is not None and text.scores is not None else ""
+        )
         self._body.update(self._draw(text) if text is not None else Text(otherwise, self._style("comment")))
         self.scroll_home(animate=False)
 
@@ -54,14 +57,22 @@ class TextCard(VerticalScroll, inherit_bindings=False):
         drawn = Text(visible_text(written.text).strip() or "(nothing was written)")
         end = FINISH_WORDS.get(written.finish_reason, visible_line(written.finish_reason))  # type: ignore[call-overload]
         drawn.append(f"\n\n{written.num_tokens} tokens · {end}", self._style("comment"))
-        if text.scores is None:
-            drawn.append(f"\n{visible_line(why_not_rated(text))}", self._style("rating"))
+        if not text.judgements:
+            drawn.append("\nnot judged yet", self._style("rating"))
         for aspect in ASPECTS:
-            judgement = text.judgements.get(aspect)
-            if judgement is not None and judgement.rating is not None:
+            if (judgement := text.judgements.get(aspect)) is not None:
                 drawn.append(f"\n{aspect} {write_score(judgement.rating)}", self._style("rating"))
-                drawn.append(f"  {visible_text(judgement.comment).strip()}", self._style("comment"))
+                drawn.append(f"  {_explain(judgement)}", self._style("comment"))
         return drawn
 
     def _style(self, name: str) -> str:
         return str(self.get_component_rich_style(f"card--{name}", partial=True))
+
+
+def _explain(judgement: Judgement) -> str:
+    """Return the judge's words, or why there is no rating and what was said in place of one."""
+    words = visible_text(judgement.comment).strip()
+    if judgement.rating is not None:
+        return words
+    failure = f"not rated: {visible_line(judgement.failure) or 'the judge gave no reason'}"
+    return f"{failure}\n{words}" if words else failure

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted_engine import SCRIPTED_INFO
 
 from flas_engine.errors import FlasError, RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
 from flas_engine.progress import Progress
+from flas_engine.request import Limits, Sampling
 from flas_engine.worker import Loaded, LoadFailed, Loading, RunEnded, RunEvent
+from flas_tui.recording import to_setup
 from flas_tui.session import (
     BASELINE,
     STEERED,
@@ -62,6 +66,21 @@ def test_a_setup_asks_for_a_baseline_and_a_steered_lane_under_one_seed() -> None
 def test_a_flow_time_without_a_concept_is_refused() -> None:
     with pytest.raises(RequestError, match="no concept"):
         to_request(Setup(prompt="Hello?", flow_time=1.0))
+
+
+def test_what_only_an_evaluation_sets_is_kept_and_stands_in_the_command_line() -> None:
+    setup = replace(
+        SETUP,
+        sampling=Sampling(temperature=1.0, top_k=40, min_p=0.05),
+        limits=Limits(max_new_tokens=64, stop=("END",)),
+        solver="heun",
+        num_steps=5,
+    )
+    assert to_setup(to_request(setup)) == setup
+    assert command_line(setup, None).endswith(
+        "--temperature 1 --max-tokens 64 --top-k 40 --min-p 0.05 --stop END --solver heun --steps 5"
+    )
+    assert "--top-k" not in command_line(SETUP, None)
 
 
 def test_the_command_line_survives_a_shell() -> None:
