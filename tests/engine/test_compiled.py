@@ -58,6 +58,9 @@ class Passes:
         self.concept_tokens = choose.randint(1, 40)
         self.num_tokens = choose.choice([1, 2, 3, 4, 5, 6, 7, 70])
         self.raised = choose.choice([0.0, 0.7, 1.9])
+        self.replaced_at = choose.choice([0, 1, 4, 1000])
+        self.newcomer = choose.choice([(0.0, 0), (1.2, 3), (0.6, 33)])
+        """Flow time and concept tokens of the lane that takes the last one's place."""
 
     @torch.inference_mode()
     def run(self, functions: Functions) -> torch.Tensor:
@@ -71,14 +74,27 @@ class Passes:
         batch = LaneBatch(BASE, LAYER, steering, prompts, functions=functions)
         logits = [batch.read_prompts()]
         for step in range(self.num_tokens):
+            if step == self.replaced_at:
+                self.replace_last(batch, functions, generator)
             if step == 1:
                 batch.set_flow_time(0, self.raised)
             logits.append(batch.advance(torch.randint(3, 250, (self.num_lanes,), generator=generator)))
         return torch.stack(logits)
 
+    def replace_last(self, batch: LaneBatch, functions: Functions, generator: torch.Generator) -> None:
+        flow_time, concept_tokens = self.newcomer
+        concept = FLOW.field.encode_keys_values(torch.randn(max(1, concept_tokens), 64, generator=generator))
+        mixes: list[Mix] = [((concept, 1.0),) if concept_tokens else ()]
+        prompt = torch.randint(3, 250, (11,), generator=generator).tolist()
+        steering = Steering(FLOW.field, mixes, [flow_time], EULER, 3)
+        newcomers = LaneBatch(BASE, LAYER, steering, [prompt], batch, functions)
+        newcomers.read_prompts()
+        batch.replace([self.num_lanes - 1], newcomers)
+
 
 def test_two_hundred_random_changes_compile_nothing_and_break_no_graph(compiled: Functions) -> None:
-    """Flow time, concept and its length, prompt, position and the number of lanes, after a warm-up of ten requests."""
+    """Flow time, concept and its length, prompt, position, the number of lanes, and lanes that take others' places,
+    after a warm-up of ten requests."""
     for number in range(10):
         Passes(number).run(compiled)
     before = dict(counters["stats"])
