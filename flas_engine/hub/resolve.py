@@ -194,6 +194,8 @@ def memory_note(entry: CatalogEntry) -> str | None:
 
 
 def _choose_sources(spec: LoadSpec, progress: ReportProgress) -> _Sources:
+    if spec.base is not None:
+        spec = replace(spec, base=_named_base(spec.base))
     if spec.model is not None:
         sources = _named_sources(spec.model, progress)
     elif spec.flow is not None:
@@ -231,6 +233,12 @@ def _named_sources(name: str, progress: ReportProgress) -> _Sources:
     if base is None:
         return _Sources(name=_short_name(name), base=name, base_name=name, flow=None)
     return _flow_sources(name, base)
+
+
+def _named_base(name: str) -> str:
+    """Return the base of the listed model called `name`; anything else as it stands."""
+    entry = look_up(name)
+    return entry.base if entry is not None and entry.name.lower() == name.strip().lower() else name
 
 
 def _flow_sources(flow: str, base: str) -> _Sources:

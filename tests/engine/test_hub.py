@@ -397,6 +397,14 @@ def test_another_base_goes_under_a_flow(machine: Machine, base_folder: Path, tmp
     assert (answer["base"], Path(answer["flow"]).parent) == (str(base_folder), folder)
 
 
+def test_the_base_of_a_flow_may_be_called_by_its_short_name(
+    machine: Machine, base_folder: Path, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "a-flow", tiny_flow())
+    assert machine.run("models", "add", "mine", "--base", str(base_folder)).exit_code == 0
+    assert resolved(machine, flow=str(folder), base="mine")["base"] == str(base_folder)
+
+
 def test_a_flow_without_config_is_refused(machine: Machine, base_folder: Path, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "a-flow", {"flow.safetensors": tiny_flow()["flow.safetensors"]})
     assert "has no config.json beside it" in refusal(machine, base=str(base_folder), flow=str(folder))
