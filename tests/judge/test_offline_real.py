@@ -1,7 +1,6 @@
 """The offline judge on the embedded model: it orders texts as anybody would who reads them.
 
-Texts are written by the embedded flow as its users write them; what is asserted are shares of them, because a single
-text at temperature 0.7 may well miss its concept.
+Texts are written by the embedded flow as its users write them; what is asserted are shares of them.
 """
 
 from __future__ import annotations
@@ -23,18 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-ASKED = (
-    ("talk like a pirate", "How do I wrap a present neatly?"),
-    ("Shakespearean English", "What makes bread rise?"),
-    ("ALL CAPS", "What is the capital of France?"),
-    ("use lots of emojis", "How can I sleep better?"),
-    ("talk like a cat", "What causes the northern lights?"),
-    ("very excited with exclamation marks", "What type of soil is suitable for a cactus?"),
-    ("text message abbreviations", "Who wrote Romeo and Juliet?"),
-    ("legal language", "How do I start a vegetable garden?"),
-    ("talk about robots", "Why is the sky blue?"),
-    ("talk about pizza", "Describe a rainy morning in a city."),
+CONCEPTS = (
+    "talk like a pirate",
+    "talk about robots",
+    "mentions of whales",
+    "obsessed with trains",
+    "write as a list of bullet points",
+    "talk about dragons",
+    "talk about cats",
+    "talk about the sea",
+    "mentions of castles",
+    "be very polite",
 )
+PROMPTS = ("How do I wrap a present neatly?", "What makes bread rise?")
+"""Of every concept: what is ordered are concepts, and one text may well miss its own."""
 TIMES = (0.0, 1.0, 3.0)
 
 
@@ -49,9 +50,11 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfConcept:
-    """What is written for one concept."""
+class Answers:
+    """What is written for one concept and prompt."""
 
+    concept: str
+    prompt: str
     at_0: Judged
     at_1: Judged
     likelihood_at_3: float
@@ -63,18 +66,21 @@ def engine(demo_model_dir: Path) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def written(engine: Engine) -> list[OfConcept]:
-    """What the engine writes for each concept, looked at."""
-    lanes = [lane(prompt, concept, time) for concept, prompt in ASKED for time in TIMES]
-    request = Request(lanes=tuple(lanes), sampling=Sampling(temperature=0.7), limits=Limits(max_new_tokens=48))
+def written(engine: Engine) -> list[Answers]:
+    """What the engine writes for each concept and prompt, looked at."""
+    asked = [(concept, prompt) for concept in CONCEPTS for prompt in PROMPTS]
+    lanes = [lane(prompt, concept, time) for concept, prompt in asked for time in TIMES]
+    request = Request(lanes=tuple(lanes), sampling=Sampling(temperature=0.7), limits=Limits(max_new_tokens=40))
     texts = [finished.text for finished in engine.generate(request)]
     return [
-        OfConcept(
+        Answers(
+            concept=concept,
+            prompt=prompt,
             at_0=look_at(engine, prompt, concept, at_0),
             at_1=look_at(engine, prompt, concept, at_1),
             likelihood_at_3=likelihood(score_text(engine, at_3, (prompt,)), prompt),
         )
-        for (concept, prompt), at_0, at_1, at_3 in zip(ASKED, texts[0::3], texts[1::3], texts[2::3], strict=True)
+        for (concept, prompt), at_0, at_1, at_3 in zip(asked, texts[0::3], texts[1::3], texts[2::3], strict=True)
     ]
 
 
@@ -104,31 +110,34 @@ def share(truths: Sequence[bool]) -> float:
     return fmean(truths)
 
 
-def test_steered_texts_show_their_concept_more_than_the_baselines_do(written: list[OfConcept]) -> None:
-    higher = [each.at_1.evidence.concept > each.at_0.evidence.concept for each in written]
-    assert share(higher) >= 0.8, written
+def test_steering_raises_the_evidence_of_most_concepts(written: list[Answers]) -> None:
+    def mean(concept: str, at: str) -> float:
+        return fmean(getattr(each, at).evidence.concept for each in written if each.concept == concept)
+
+    higher = {concept: mean(concept, "at_1") > mean(concept, "at_0") for concept in CONCEPTS}
+    assert share(list(higher.values())) >= 0.8, higher
 
 
-def test_a_text_is_more_fluent_than_its_words_in_another_order(written: list[OfConcept]) -> None:
+def test_a_text_is_more_fluent_than_its_words_in_another_order(written: list[Answers]) -> None:
     texts = [text for each in written for text in (each.at_0, each.at_1) if scramble(text.text) != text.text]
-    assert len(texts) >= 18
+    assert len(texts) >= 30
     assert share([text.likelihood > text.scrambled for text in texts]) >= 0.95, texts
 
 
-def test_an_answer_fits_its_own_prompt_better_than_another(written: list[OfConcept]) -> None:
+def test_an_answer_fits_its_own_prompt_better_than_another(written: list[Answers]) -> None:
     assert share([each.at_0.evidence.instruction > 0 for each in written]) >= 0.9, written
 
 
-def test_too_much_flow_time_costs_fluency(written: list[OfConcept]) -> None:
+def test_too_much_flow_time_costs_fluency(written: list[Answers]) -> None:
     at_3 = fmean(each.likelihood_at_3 for each in written)
     assert fmean(each.at_0.likelihood for each in written) > at_3
     assert fmean(each.at_1.likelihood for each in written) > at_3
 
 
 def test_a_loop_of_words_is_likelier_than_an_answer_and_yet_not_fluent(
-    engine: Engine, written: list[OfConcept], scales: Calibration
+    engine: Engine, written: list[Answers], scales: Calibration
 ) -> None:
-    concept, prompt = ASKED[0]
+    concept, prompt = written[0].concept, written[0].prompt
     comparison = compare(prompt, concept)
     loop = score_text(engine, "I am sorry, I am not sure. " * 8, comparison.asked)
     assert fmean(loop.logprobs[prompt]) > written[0].at_0.likelihood
@@ -137,7 +146,6 @@ def test_a_loop_of_words_is_likelier_than_an_answer_and_yet_not_fluent(
 
 
 def test_the_scales_of_a_real_model_leave_room_between_their_ends(scales: Calibration) -> None:
-    """Measured on all texts: concept -0.02 to 0.2, instruction 0 to 0.7 nats a token."""
     assert scales.concept.two - scales.concept.zero > 0.1
     assert scales.instruction.two > 0.3
     assert scales.likelihood.two - scales.likelihood.zero > 2.0
