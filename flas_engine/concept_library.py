@@ -1,6 +1,7 @@
 """The concepts that a flow does well, with a prompt and a flow time each: `concepts.jsonl` beside its tensors.
 
-One JSON object a line, with the fields of `LibraryConcept`. Knows nothing of how the concepts were chosen.
+One JSON object a line, with the fields of `LibraryConcept`. Knows nothing of how the concepts were chosen. Imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import CheckpointError
-from flas_engine.hub.registry import look_up
-from flas_engine.hub.sources import local_flow
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +35,9 @@ def read_library(name: str) -> tuple[LibraryConcept, ...]:
 
     Empty when it has none, or is not a file of this machine's own; raises `CheckpointError` when it cannot be read.
     """
+    from flas_engine.hub.registry import look_up  # here, because who only shows a library needs none of the Hub
+    from flas_engine.hub.sources import local_flow
+
     entry = look_up(name)
     source = entry.flow if entry is not None else name
     if source is None:
