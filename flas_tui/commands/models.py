@@ -88,10 +88,10 @@ def concepts(
     name: Annotated[
         str,
         typer.Argument(metavar="NAME", help="Name of the model, or a flow's folder.", autocompletion=complete_models),
-    ] = "demo",
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line and concept.")] = False,
 ) -> None:
-    """List concepts that a model's flow does well, each with a flow time and a prompt to try it on."""
+    """List the concepts that a flow brings along, each with a flow time and a prompt to try it on."""
     from dataclasses import asdict
 
     from flas_engine.concept_library import read_library
