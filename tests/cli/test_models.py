@@ -74,3 +74,19 @@ def test_path_of_what_is_not_here_names_the_download(run: Run, monkeypatch: pyte
     outcome = run("models", "path", "gemma-2-2b-it")
     assert outcome.exit_code == 1
     assert "flas-tui download gemma-2-2b-it" in outcome.err
+
+
+def test_the_concepts_that_a_flow_brings_along_are_listed(run: Run, tmp_path: Path) -> None:
+    entry = {"concept_id": "noun:cats", "concept": "cats\x1b[31m", "group": "noun", "prompt": "Why?", "flow_time": 1.5}
+    (tmp_path / "concepts.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    listed = run("models", "concepts", str(tmp_path))
+    assert listed.exit_code == 0
+    assert listed.out.split()[-3:] == ["T", "1.5", "Why?"]
+    assert "\x1b" not in listed.out
+    assert json.loads(run("models", "concepts", str(tmp_path), "--json").out) == entry
+
+
+def test_a_model_that_brings_no_concepts_says_that_any_can_be_tried(run: Run) -> None:
+    refused = run("models", "concepts", "demo-gemma")
+    assert (refused.exit_code, refused.out) == (1, "")
+    assert "demo-gemma brings no list of concepts; any concept in plain words can be tried" in refused.err
