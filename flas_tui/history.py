@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -187,7 +188,7 @@ class History:
             if isinstance(error, sqlite3.Error):
                 if _is_damage(error):
                     hint = "it is damaged; it will be moved aside at the next start"
-                elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                elif _is_busy(error):
                     hint = "another program is writing to it; try again"
             raise HistoryError(f"cannot {verb} the history {self.path} ({error}); {hint}") from error
 
@@ -198,7 +199,7 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
+        _keep_a_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")  # what is forgotten leaves no traces
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -211,6 +212,20 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _keep_a_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to a log once; of programs that start at once SQLite refuses some here without waiting, so we wait."""
+    end = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -235,8 +250,16 @@ def _schema_version(connection: sqlite3.Connection) -> int:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    # Extended codes carry the primary one in their low byte.
-    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGE
+    return _primary_code(error) in _DAMAGE
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _primary_code(error) == sqlite3.SQLITE_BUSY
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # Extended codes carry the primary one in their low byte; an error of the module itself has none.
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def _move_aside(path: Path) -> Path:

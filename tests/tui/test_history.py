@@ -6,6 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -303,6 +305,20 @@ def test_a_write_that_another_program_blocks_is_told(path: Path, monkeypatch: py
     assert history.add_run(record()) == 1
     other.close()
     history.close()
+
+
+def test_many_can_open_a_history_that_is_not_there_yet_at_once(tmp_path: Path) -> None:
+    def open_and_close(path: Path) -> str | None:
+        at_once.wait()
+        history = History(path)
+        history.close()
+        return history.notice
+
+    at_once = threading.Barrier(6)
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(30):
+            notices = list(pool.map(open_and_close, [tmp_path / str(number) / "history.db"] * 6))
+            assert notices == [None] * 6
 
 
 def test_two_programs_can_start_and_write_at_once(path: Path) -> None:
