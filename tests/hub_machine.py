@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,6 +112,14 @@ class Machine:
     def leftovers(self) -> list[Path]:
         """Every half-written file in the cache."""
         return sorted(path for path in self.cache.rglob("*") if path.suffix in {".incomplete", ".tmp"})
+
+    def leftover_bytes(self) -> list[int]:
+        """The sizes of the half-written files; one that is finished while we look is none."""
+        sizes = []
+        for path in self.leftovers():
+            with suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return sizes
 
 
 def _outcome(process: subprocess.Popen[str]) -> Outcome:
