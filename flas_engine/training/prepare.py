@@ -107,15 +107,14 @@ def prepare(recipe: Recipe, device: torch.device, progress: ReportProgress = ign
     data = read_data(recipe)
     split = make_split(data.rows, recipe)
     compute_dtype = choose_compute_dtype(recipe.dtype, device)
-    entry = look_up(recipe.base)
-    source = entry.base if entry is not None else recipe.base
     dtype_name = str(compute_dtype).removeprefix("torch.")
-    resolved = resolve(LoadSpec(base=source, device=str(device), dtype=dtype_name), progress=progress)
+    resolved = resolve(LoadSpec(base=recipe.base, device=str(device), dtype=dtype_name), progress=progress)
     model_config = load_config(resolved.base)
     architecture = read_architecture(model_config)
     check_layer(recipe.layer, architecture)
     require_memory(recipe, architecture, device, compute_dtype)
     tokenizer = load_tokenizer(resolved.base)
+    entry = look_up(recipe.base)
     of_entry = entry.prompt_format if entry is not None else None
     prompt_format = recipe.prompt_format or of_entry or ("chat" if tokenizer.chat_template else "alpaca")
     progress(Progress(activity="tokenising the rows"))

@@ -13,7 +13,7 @@ import pytest
 from command_line import Outcome
 from data.chat_server import GOOD_KEY, ChatServer
 from hub_machine import COMMAND
-from judge.evaluation_folder import write_generations
+from judge.small_evaluation import write_generations
 
 from flas_engine.evaluation.results import judgements_path, read_judgements
 from flas_engine.judge.rubric import find_rubric

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from data.chat_server import GOOD_KEY, ChatServer
-from judge.evaluation_folder import write_generations
+from judge.small_evaluation import write_generations
 
 from flas_engine.endpoint import Endpoint
 from flas_engine.errors import EndpointError, EvaluationError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from judge.evaluation_folder import generation, write_generations
+from judge.small_evaluation import generation, write_generations
 from tiny_run import write_base
 
 from flas_engine.engine import Engine, load_engine

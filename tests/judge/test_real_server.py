@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from judge.evaluation_folder import write_generations
+from judge.small_evaluation import write_generations
 
 from flas_engine.endpoint import Endpoint
 from flas_engine.judge.judgement_log import JudgementLog

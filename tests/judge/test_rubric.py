@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from judge.evaluation_folder import generation
+from judge.small_evaluation import generation
 
 from flas_engine.data.published import JUDGE_TEMPLATES
 from flas_engine.errors import DataError, EvaluationError

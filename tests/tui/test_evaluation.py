@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from app_pilot import Screen, app_on
-from evaluation_folder import (
+from in_terminal import ROOT, in_tmux, needs_tmux, wait_until
+from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
+from scripted_evaluation import (
     ENDPOINT,
     OFFLINE,
     add_text,
@@ -20,8 +22,6 @@ from evaluation_folder import (
     write_evaluation,
     write_texts,
 )
-from in_terminal import ROOT, in_tmux, needs_tmux, wait_until
-from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
 from test_snapshots import SIZES, compare_with_golden
 
 from flas_engine.evaluation.results import (

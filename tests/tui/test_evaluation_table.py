@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from evaluation_folder import ENDPOINT, OFFLINE, PROMPTS, make_plan
+from scripted_evaluation import ENDPOINT, OFFLINE, PROMPTS, make_plan
 
 from flas_engine.evaluation.results import ASPECTS, BASELINE, PROMPTING, STEERING, Generation, Judgement
 from flas_engine.evaluation.scores import score

@@ -1,4 +1,4 @@
-"""A made-up evaluation's folder: `python tests/evaluation_folder.py FOLDER` writes one, also as a live run does."""
+"""A made-up evaluation's folder: `python tests/scripted_evaluation.py FOLDER` writes one, also as a live run does."""
 
 from __future__ import annotations
 
