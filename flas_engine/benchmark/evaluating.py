@@ -27,6 +27,8 @@ MAX_LIVE = 16
 PROMPTS_A_ROUND = 4
 SAMPLING = Sampling(temperature=1.0)
 FLOW_TIMES = (0.0, 0.5, 1.0, 2.0)
+ALONE_EVERY = 5
+"""One lane in so many is written alone too: no divisor of the flow times' number, so that each has its share."""
 PROMPTS = (
     "What is the capital of Norway?",
     "Answer with one word: is the sea salty?",
@@ -49,15 +51,15 @@ PROMPTS = (
 
 
 def measure_evaluation(engine: Engine, new_tokens: int, num_rounds: int) -> EvaluationSpeed:
-    """Write answers of at most half as many tokens again as `new_tokens`, in a full batch and one at a time.
+    """Write answers of at most four times `new_tokens`, all of them in a full batch and some one at a time.
 
     Every round brings prompts, while there are any, at every flow time; there is no time to repeat them.
     """
-    lanes, most_tokens = evaluation_lanes(PROMPTS[: PROMPTS_A_ROUND * num_rounds]), new_tokens * 3 // 2
+    lanes, most_tokens = evaluation_lanes(PROMPTS[: PROMPTS_A_ROUND * num_rounds]), new_tokens * 4
     for group in (lanes[:2], lanes[2:3]):  # warms up
         _run(engine, [group], most_tokens)
     ends, seconds = _run(engine, [lanes], most_tokens)
-    alone, alone_seconds = _run(engine, [[lane] for lane in lanes], most_tokens)
+    alone, alone_seconds = _run(engine, [[lane] for lane in lanes[::ALONE_EVERY]], most_tokens)
     lengths = [len(end.token_ids) for end in ends]
     rate = sum(lengths) / seconds
     alone_rate = sum(len(end.token_ids) for end in alone) / alone_seconds

@@ -91,7 +91,7 @@ class EvaluationSpeed:
     max_live: int
     tokens_per_second: float
     alone_tokens_per_second: float
-    """The same lanes as requests of their own, one after the other."""
+    """Some of these lanes as requests of their own, one after the other."""
     shortest: int
     median_length: float
     longest: int

@@ -155,7 +155,7 @@ def _evaluation(speed: dict[str, Any]) -> str:
     lengths = f"{speed['shortest']} to {speed['longest']} tokens (median {speed['median_length']:.0f})"
     return (
         f"evaluation: {speed['tokens_per_second']:.0f} tokens/s for {speed['num_lanes']} lanes of {lengths}, "
-        f"{speed['max_live']} at a time, {speed['ratio']:.2f} x the same lanes one at a time "
+        f"{speed['max_live']} at a time, {speed['ratio']:.2f} x lanes of it one at a time "
         f"({speed['alone_tokens_per_second']:.0f}), prompts included; a lane takes at most "
         f"{speed['lane_bytes'] / 1e6:.0f} MB"
     )
