@@ -128,7 +128,8 @@ def _training(folder: RunFolder, curves: RunCurves) -> str:
         facts.append(f"{start.num_concepts:,} concepts; {curves.update:,} updates on {curves.num_tokens:,} tokens of")
         facts.append(f"outputs, on {start.device} in {start.dtype}; seed {recipe.seed}.")
     if recipe.init_flow:
-        facts.append(f"Began with the flow {Path(recipe.init_flow).name}.")
+        path = Path(recipe.init_flow)
+        facts.append(f"Began with the flow of {path.parent.name if path.name == folder.flow.name else path.name}.")
     if (best := curves.best) is not None and curves.end is not None and curves.end.best_update is not None:
         facts.append(f"Best validation {best.losses['1']:.3f} nats a token, after update {best.update:,}.")
     written_with = ", ".join(f"{package} {version(package)}" for package in VERSIONS)

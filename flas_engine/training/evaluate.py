@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,16 +74,22 @@ def evaluate(
         texts += _write(engine, LIBRARY_CELL, library, settings)
     info = engine.info
     return Evaluation(
-        flow=info.flow_id or "",
-        base=info.base_id,
+        flow=_public(info.flow_id or ""),
+        base=_public(info.base_id),
         dtype=info.dtype,
-        data=tuple(asdict(source) for source in sources),
+        data=tuple(asdict(source) | {"path": _public(source.path)} for source in sources),
         settings=settings,
         versions={name: version(name) for name in ("flas-tui", "torch", "transformers")},
         losses=tuple(each for each in losses if each is not None),
         markers=tuple(count_markers(texts)),
         texts=tuple(texts),
     )
+
+
+def _public(name: str) -> str:
+    """Return a name or path as it may be published: nothing of where this user's files lie."""
+    path = Path(name)
+    return path.name if path.is_absolute() else name
 
 
 def count_markers(texts: Sequence[WrittenText]) -> list[CellMarkers]:

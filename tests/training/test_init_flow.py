@@ -36,6 +36,7 @@ def test_a_run_begins_with_the_flow_it_is_given(base: Path, first: Path, tmp_pat
     assert begun.keys() == went_on.keys()
     for name, tensor in begun.items():
         torch.testing.assert_close(went_on[name], tensor, atol=1e-7, rtol=0.0)
+    assert "Began with the flow of first." in (tmp_path / "second" / "flow" / "README.md").read_text()
 
 
 def test_a_command_line_takes_the_shape_of_the_flow_unless_it_says_another(

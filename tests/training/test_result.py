@@ -262,4 +262,6 @@ def test_the_command_evaluates_a_run_on_what_it_held_out(run: Path, tmp_path: Pa
     done = Machine(tmp_path, "http://127.0.0.1:1").run("train", "evaluate", str(run), *arguments, *more)
     assert done.exit_code == 0, done.err
     assert "nats a token" in done.out
-    assert (tmp_path / "out" / EVALUATION_FILE).exists()
+    written = (tmp_path / "out" / EVALUATION_FILE).read_text()
+    assert '"path": "rows.jsonl"' in written
+    assert str(run.parent) not in written, "where this user's files lie is nobody's business"
