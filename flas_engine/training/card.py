@@ -1,7 +1,8 @@
 """The model card of a trained flow: `README.md` and `curves.svg` in its folder, from the files of its run.
 
-Everything in it is read from what the run wrote: recipe, split, metrics, `evaluation.json` where there is one. What is
-not known is left out. Knows nothing of models in memory.
+Everything in it is read from what the run wrote: recipe, split, metrics, `evaluation.json` where there is one; and
+`notes.md` beside the flow, for what only its maker can say. What is not known is left out. Knows nothing of models in
+memory.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from flas_engine.config import FlowConfig
     from flas_engine.training.evaluation_file import Evaluation
 
-CARD_FILE, FIGURE_FILE = "README.md", "curves.svg"
+CARD_FILE, FIGURE_FILE, NOTES_FILE = "README.md", "curves.svg", "notes.md"
 MOST_VALIDATIONS = 10
 """In the table of the curves."""
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -48,6 +49,7 @@ def write_card(run: Path) -> Path:
         _header(config),
         _introduction(name, config),
         _use(config),
+        _notes(folder.flow),
         _training(folder, curves),
         _curves(curves),
         *_evaluated(folder.flow),
@@ -101,6 +103,14 @@ def _introduction(name: str, config: FlowConfig) -> str:
         f"{config.layer} hands on is carried along a learned velocity field, conditioned on a concept in plain words, "
         "for a flow time T. T = 0 is the model as it is; 1 to 2 is the range to use."
     )
+
+
+def _notes(folder: Path) -> str:
+    path = folder / NOTES_FILE
+    try:
+        return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"cannot read {path} ({error}); it is to be Markdown in UTF-8") from None
 
 
 def _use(config: FlowConfig) -> str:

@@ -156,6 +156,17 @@ def test_the_card_says_what_the_run_was(run: Path, engine: Engine) -> None:
     assert figure.count("<polyline") == 3
 
 
+def test_the_card_holds_its_makers_notes(run: Path) -> None:
+    notes = run / "flow" / "notes.md"
+    notes.write_text("## For whom\n\nFor *parrots*.\n", encoding="utf-8")
+    assert "## For whom\n\nFor *parrots*.\n\n## How it was trained" in write_card(run).read_text()
+    notes.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TrainingError, match=r"cannot read .*notes\.md"):
+        write_card(run)
+    notes.unlink()
+    assert "parrots" not in write_card(run).read_text()
+
+
 def test_every_concept_of_the_library_is_written_and_shown_whatever_else_is_drawn(run: Path, tmp_path: Path) -> None:
     flow = shutil.copytree(run / "flow", tmp_path / "flow")
     entries = [
