@@ -11,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from flas_engine.checkpoint import find_flow_file
+from flas_engine.concept_library import LIBRARY_FILE
 from flas_engine.config import read_flow_config
 from flas_engine.errors import TrainingError
 from flas_engine.hub.failures import HTTP_ERROR
@@ -23,7 +24,7 @@ from flas_engine.training.held_out import find_flow_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMPANIONS = (CARD_FILE, FIGURE_FILE, EVALUATION_FILE)
+COMPANIONS = (CARD_FILE, FIGURE_FILE, EVALUATION_FILE, LIBRARY_FILE)
 
 
 def publish(path: Path, repository: str, *, is_private: bool) -> str:

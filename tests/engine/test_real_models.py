@@ -23,6 +23,7 @@ from flas_engine.errors import RequestError
 from flas_engine.events import FinishReason
 from flas_engine.layers import to_logits
 from flas_engine.paths import assets_dir
+from flas_engine.training.markers import find_marker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,6 +243,22 @@ def test_the_twelve_expected_texts_come_out(demo: Engine) -> None:
     lanes = [lane(row["prompt"], row["flow_time"], row["concept"]) for row in rows]
     texts = [answer.text for answer in demo.generate(greedy(lanes, 32))]
     assert texts == [row["text"] for row in rows]
+
+
+def test_the_concepts_of_the_library_show_in_their_prompts_at_their_flow_times(demo: Engine) -> None:
+    """Greedily, and not on their prompts at T = 0; what is counted are marks, which plain texts bear too at times."""
+    library = demo.info.library
+    assert len(library) >= 40
+    lanes = [lane(each.prompt, time, each.concept) for each in library for time in (0.0, each.flow_time)]
+    answers = demo.generate(replace(greedy(lanes, 48), max_live=16))
+    shown = []
+    for number, each in enumerate(library):
+        marker = find_marker(each.concept_id)
+        assert marker is not None
+        shown.append([marker(answer.text) for answer in answers[2 * number : 2 * number + 2]])
+    rates = [sum(of_time) / len(library) for of_time in zip(*shown, strict=True)]
+    assert rates[0] < 0.2
+    assert rates[1] > 0.75
 
 
 def test_a_baseline_beside_a_steered_lane_gives_the_text_it_gives_alone(demo: Engine) -> None:

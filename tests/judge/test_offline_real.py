@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flas_engine import Lane, Limits, Message, Request, Sampling, WeightedConcept
+from flas_engine.concept_library import read_library
 from flas_engine.engine import Engine, load_engine
 from flas_engine.judge.calibration import Calibration, calibrate, scramble
 from flas_engine.judge.calibration_texts import read_calibration_texts
@@ -22,18 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-CONCEPTS = (
-    "talk like a pirate",
-    "talk about robots",
-    "mentions of whales",
-    "obsessed with trains",
-    "write as a list of bullet points",
-    "talk about dragons",
-    "talk about cats",
-    "talk about the sea",
-    "mentions of castles",
-    "be very polite",
-)
+CONCEPTS = tuple(each.concept for each in read_library("demo")[::4])
+"""Every fourth of those that come with the flow."""
 PROMPTS = ("How do I wrap a present neatly?", "What makes bread rise?")
 """Of every concept: what is ordered are concepts, and one text may well miss its own."""
 TIMES = (0.0, 1.0, 3.0)

@@ -219,6 +219,8 @@ def hub() -> Hub:
 
 
 def test_a_run_is_published_with_its_card(run: Path, hub: Hub, tmp_path: Path) -> None:
+    library = run / "flow" / LIBRARY_FILE
+    library.touch()
     with hub:
         machine = Machine(tmp_path, hub.url)
         done = machine.run("train", "publish", str(run), "--repo", "me/flow", "--private", HF_TOKEN=GOOD_TOKEN)
@@ -226,11 +228,12 @@ def test_a_run_is_published_with_its_card(run: Path, hub: Hub, tmp_path: Path) -
         assert done.out.strip() == f"{hub.url}/me/flow"
         published = hub.repos["me/flow"]
         assert published.is_private
-        assert {"README.md", "config.json", "curves.svg"} < set(published.files)
+        assert {"README.md", "config.json", "curves.svg", LIBRARY_FILE} < set(published.files)
         (tensors,) = (run / "flow").glob("*.safetensors")
         assert published.files[tensors.name] == tensors.read_bytes()
         again = machine.run("train", "publish", str(run), "--repo", "me/flow", HF_TOKEN=GOOD_TOKEN)
         assert again.exit_code == 0, again.err
+    library.unlink()
 
 
 @pytest.mark.parametrize(
