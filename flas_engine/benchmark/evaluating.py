@@ -28,7 +28,7 @@ PROMPTS_A_ROUND = 4
 SAMPLING = Sampling(temperature=1.0)
 FLOW_TIMES = (0.0, 0.5, 1.0, 2.0)
 ALONE_EVERY = 5
-"""One lane in so many is written alone too: no divisor of the flow times' number, so that each has its share."""
+"""One lane in so many is written alone too; coprime to the number of flow times, so that each has its share."""
 PROMPTS = (
     "What is the capital of Norway?",
     "Answer with one word: is the sea salty?",
