@@ -31,18 +31,18 @@ class LibraryConcept:
 
 
 def read_library(name: str) -> tuple[LibraryConcept, ...]:
-    """Return the library of the flow that `name` means: a listed model, or a flow's folder or file.
+    """Return the library of the flow that `name` means: a listed model, a flow's folder or file, a Hub repository.
 
-    Empty when it has none, or is not a file of this machine's own; raises `CheckpointError` when it cannot be read.
+    Empty when it has none, or is not on this machine; raises `CheckpointError` when it cannot be read.
     """
     from flas_engine.hub.registry import look_up  # here, because who only shows a library needs none of the Hub
-    from flas_engine.hub.sources import local_flow
+    from flas_engine.hub.sources import find_local_flow
 
     entry = look_up(name)
-    source = entry.flow if entry is not None else name
-    if source is None:
+    source, file = (name, None) if entry is None else (entry.flow, entry.flow_file)
+    path = None if source is None else find_local_flow(source, file)
+    if path is None:
         return ()
-    path = local_flow(source)
     return read_library_file((path if path.is_dir() else path.parent) / LIBRARY_FILE)
 
 

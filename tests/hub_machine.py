@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from command_line import Outcome
-from hub_server import Hub, Repo
+from hub_server import GOOD_TOKEN, OUTSIDER_TOKEN, Hub, Repo
 from safetensors.numpy import save
 
 if TYPE_CHECKING:
@@ -22,8 +22,31 @@ if TYPE_CHECKING:
 
 BASE = "tiny/base"
 FLOW = "tiny/flow"
+WANTED = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors.index.json",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+}
+SHARD = "model-00001-of-00002.safetensors"
+"""One of the base's weight files."""
+WRONG_TOKEN = "hf_WrongTokenOfTheTests1234"
 TIMEOUT_SECONDS = 60
 COMMAND = [sys.executable, "-c", "from flas_tui.cli import main; main()"]
+RESOLVE = """
+import dataclasses, json, sys
+from flas_engine.errors import FlasError
+from flas_engine.hub.resolve import resolve
+from flas_engine.info import LoadSpec
+try:
+    resolved = resolve(LoadSpec(**json.loads(sys.argv[1])))
+    print(json.dumps(dataclasses.asdict(resolved), default=str))
+except FlasError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
 
 
 def tiny_base(num_kilobytes: int = 600) -> dict[str, bytes]:
@@ -120,6 +143,31 @@ class Machine:
             with suppress(FileNotFoundError):
                 sizes.append(path.stat().st_size)
         return sizes
+
+
+def resolved(machine: Machine, **spec: str) -> dict[str, str]:
+    """What a spec of these fields means on `machine`, offline."""
+    outcome = machine.run_python(RESOLVE, json.dumps(spec), HF_HUB_OFFLINE="1")
+    assert outcome.exit_code == 0, outcome.err
+    answer: dict[str, str] = json.loads(outcome.out)
+    return answer
+
+
+def refusal(machine: Machine, **spec: str) -> str:
+    """Why a spec of these fields means nothing on `machine`, offline."""
+    outcome = machine.run_python(RESOLVE, json.dumps(spec), HF_HUB_OFFLINE="1")
+    assert outcome.exit_code == 1
+    return one_message(outcome)
+
+
+def one_message(outcome: Outcome) -> str:
+    """The message alone: short, without traceback and token."""
+    assert "Traceback" not in outcome.err
+    for token in (GOOD_TOKEN, OUTSIDER_TOKEN, WRONG_TOKEN):
+        assert token not in outcome.err + outcome.out
+    message = outcome.err.strip().split("flas-tui: ")[-1]
+    assert 1 <= len(message.splitlines()) <= 2, message
+    return message
 
 
 def _outcome(process: subprocess.Popen[str]) -> Outcome:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import constants
 
+from flas_engine.concept_library import LIBRARY_FILE
 from flas_engine.errors import DownloadError, ModelError
 from flas_engine.hub.failures import explained, offline_message
 from flas_engine.hub.snapshot import (
@@ -49,7 +50,10 @@ def fetch_base(repository: Repository, name: str, progress: ReportProgress, *, f
 def fetch_flow(
     repository: Repository, file: str | None, name: str, progress: ReportProgress, *, force: bool = False
 ) -> Path:
-    """Bring what is still missing of a flow checkpoint (the only one, or `file`); returns the file's path."""
+    """Bring what is still missing of a flow checkpoint (the only one, or `file`); returns the file's path.
+
+    Its library of concepts comes along where it has one.
+    """
     if constants.HF_HUB_OFFLINE and not force and (found := find_flow(repository, file)):
         return found
     return _watched(repository, name, progress, lambda watch: _bring_flow(repository, file, name, watch, force=force))
@@ -113,8 +117,9 @@ def _bring_flow(repository: Repository, file: str | None, name: str, watch: Watc
     if CONFIG not in listing.files:
         raise ModelError(f"{repository} has no {CONFIG}, so it is no flow checkpoint; choose another with --flow")
     transfer = Transfer(repository, listing, watch, force=force)
-    transfer.require_room([CONFIG, chosen])
-    transfer.fetch([CONFIG, chosen])
+    files = [CONFIG, chosen, *({LIBRARY_FILE} & listing.files.keys())]
+    transfer.require_room(files)
+    transfer.fetch(files)
     if chosen.endswith(".safetensors"):
         check_weights(transfer.folder / chosen, f"run: flas-tui download {name} --force")
     transfer.point_revision()

@@ -24,8 +24,8 @@ from flas_engine.hub.capacity import (
 from flas_engine.hub.catalog import DEMO, DEMO_GEMMA, RELEASED
 from flas_engine.hub.embedded import embedded_dir, is_converted, is_package_installed
 from flas_engine.hub.registry import all_entries, find_entry, look_up
-from flas_engine.hub.snapshot import check_weights, find_base, find_flow, parse_repository, weight_files
-from flas_engine.hub.sources import flow_base, is_asset, local_flow, open_base, open_flow
+from flas_engine.hub.snapshot import check_weights, find_base, parse_repository, weight_files
+from flas_engine.hub.sources import find_local_flow, flow_base, local_flow, open_base, open_flow
 from flas_engine.progress import ignore_progress
 
 if TYPE_CHECKING:
@@ -285,12 +285,7 @@ def _find_base(entry: CatalogEntry) -> Path | None:
 
 
 def _find_flow(entry: CatalogEntry) -> Path | None:
-    if entry.flow is None:
-        return None
-    if (path := local_flow(entry.flow)).exists():
-        return path
-    repository = None if is_asset(entry.flow) else parse_repository(entry.flow)
-    return find_flow(repository, entry.flow_file) if repository else None
+    return None if entry.flow is None else find_local_flow(entry.flow, entry.flow_file)
 
 
 def _largest(entries: list[CatalogEntry], memory: Memory) -> CatalogEntry | None:

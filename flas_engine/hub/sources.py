@@ -101,6 +101,14 @@ def local_flow(source: str) -> Path:
     return assets_dir() / source.removeprefix(ASSETS_PREFIX) if is_asset(source) else Path(source).expanduser()
 
 
+def find_local_flow(source: str, file: str | None = None) -> Path | None:
+    """Return where the flow `source` lies on this disk, Hugging Face's cache included; None when it is not here."""
+    if (path := local_flow(source)).exists():
+        return path
+    repository = None if is_asset(source) else parse_repository(source)
+    return find_flow(repository, file) if repository else None
+
+
 def flow_base(source: str, name: str, progress: ReportProgress) -> str | None:
     """Return the base model that the flow `source` was trained for; None when `source` is no flow but a base."""
     path = Path(source).expanduser()

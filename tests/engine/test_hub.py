@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hub_machine import BASE, FLOW, Machine, tiny_base, tiny_flow
+from hub_machine import BASE, FLOW, SHARD, WANTED, WRONG_TOKEN, Machine, one_message, refusal, resolved, tiny_base
 from hub_server import GOOD_TOKEN, OUTSIDER_TOKEN, etag_of
+
+from flas_engine.concept_library import LIBRARY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,30 +23,7 @@ if TYPE_CHECKING:
     from command_line import Outcome
     from hub_server import Hub
 
-WANTED = {
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "model.safetensors.index.json",
-    "model-00001-of-00002.safetensors",
-    "model-00002-of-00002.safetensors",
-}
-SHARD = "model-00001-of-00002.safetensors"
-WRONG_TOKEN = "hf_WrongTokenOfTheTests1234"
 CANCEL_SECONDS = 1.0
-
-RESOLVE = """
-import dataclasses, json, sys
-from flas_engine.errors import FlasError
-from flas_engine.hub.resolve import resolve
-from flas_engine.info import LoadSpec
-try:
-    resolved = resolve(LoadSpec(**json.loads(sys.argv[1])))
-    print(json.dumps(dataclasses.asdict(resolved), default=str))
-except FlasError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-"""
 CANCEL_WHILE_STALLED = """
 import sys, time
 from flas_engine.errors import Cancelled
@@ -61,29 +40,6 @@ try:
 except Cancelled:
     print(time.monotonic() - started[0])
 """
-
-
-def resolved(machine: Machine, **spec: str) -> dict[str, str]:
-    outcome = machine.run_python(RESOLVE, json.dumps(spec), HF_HUB_OFFLINE="1")
-    assert outcome.exit_code == 0, outcome.err
-    answer: dict[str, str] = json.loads(outcome.out)
-    return answer
-
-
-def refusal(machine: Machine, **spec: str) -> str:
-    outcome = machine.run_python(RESOLVE, json.dumps(spec), HF_HUB_OFFLINE="1")
-    assert outcome.exit_code == 1
-    return one_message(outcome)
-
-
-def one_message(outcome: Outcome) -> str:
-    """The message alone: short, without traceback and token."""
-    assert "Traceback" not in outcome.err
-    for token in (GOOD_TOKEN, OUTSIDER_TOKEN, WRONG_TOKEN):
-        assert token not in outcome.err + outcome.out
-    message = outcome.err.strip().split("flas-tui: ")[-1]
-    assert 1 <= len(message.splitlines()) <= 2, message
-    return message
 
 
 def failed(outcome: Outcome) -> str:
@@ -149,6 +105,15 @@ def test_a_forced_download_fetches_everything_again(machine: Machine, hub: Hub) 
     assert outcome.exit_code == 0, outcome.err
     assert sorted(hub.bodies()) == sorted(WANTED)
     assert machine.cached(BASE)[SHARD] == tiny_base()[SHARD]
+
+
+def test_a_flows_library_of_concepts_comes_along_and_is_listed(machine: Machine, hub: Hub) -> None:
+    concept = {"concept_id": "noun:cats", "concept": "cats", "group": "noun", "prompt": "Why?", "flow_time": 1.5}
+    hub.repos[FLOW].files[LIBRARY_FILE] = (json.dumps(concept) + "\n").encode()
+    assert machine.run("models", "concepts", FLOW, "--json").exit_code == 1
+    assert machine.run("download", FLOW, "--flow-only").exit_code == 0
+    listed = machine.run("models", "concepts", FLOW, "--json", HF_HUB_OFFLINE="1")
+    assert json.loads(listed.out) == concept
 
 
 def test_flow_only_leaves_the_base_out(machine: Machine, hub: Hub) -> None:
@@ -370,85 +335,6 @@ def test_a_read_only_cache_serves_what_it_holds(small_disk: Path, hub: Hub) -> N
     assert machine.run("download", BASE).exit_code == 0
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     assert resolved(machine, model=BASE)["base_id"] == BASE
-
-
-@pytest.fixture
-def base_folder(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "a-base", {name: tiny_base()[name] for name in WANTED})
-
-
-def test_a_folder_is_a_base_without_a_flow(machine: Machine, base_folder: Path) -> None:
-    answer = resolved(machine, model=str(base_folder))
-    assert (answer["name"], answer["base"], answer["flow"]) == ("a-base", str(base_folder), None)
-
-
-def test_a_folder_with_a_flow_brings_the_base_that_it_names(
-    machine: Machine, base_folder: Path, tmp_path: Path
-) -> None:
-    files = tiny_flow() | {"config.json": json.dumps({"model_id": str(base_folder), "layer": 1}).encode()}
-    folder = write_folder(tmp_path / "a-flow", files)
-    answer = resolved(machine, model=str(folder))
-    assert (answer["base"], answer["flow"]) == (str(base_folder), str(folder / "flow.safetensors"))
-
-
-def test_another_base_goes_under_a_flow(machine: Machine, base_folder: Path, tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "a-flow", tiny_flow())
-    answer = resolved(machine, flow=str(folder), base=str(base_folder))
-    assert (answer["base"], Path(answer["flow"]).parent) == (str(base_folder), folder)
-
-
-def test_the_base_of_a_flow_may_be_called_by_its_short_name(
-    machine: Machine, base_folder: Path, tmp_path: Path
-) -> None:
-    folder = write_folder(tmp_path / "a-flow", tiny_flow())
-    assert machine.run("models", "add", "mine", "--base", str(base_folder)).exit_code == 0
-    assert resolved(machine, flow=str(folder), base="mine")["base"] == str(base_folder)
-
-
-def test_a_flow_without_config_is_refused(machine: Machine, base_folder: Path, tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "a-flow", {"flow.safetensors": tiny_flow()["flow.safetensors"]})
-    assert "has no config.json beside it" in refusal(machine, base=str(base_folder), flow=str(folder))
-
-
-def test_a_folder_with_a_shard_missing_names_it(machine: Machine, base_folder: Path) -> None:
-    (base_folder / SHARD).unlink()
-    assert SHARD in refusal(machine, model=str(base_folder))
-
-
-def test_a_garbled_weight_file_is_named(machine: Machine, base_folder: Path) -> None:
-    (base_folder / SHARD).write_bytes(b"\xff" * 4000)
-    message = refusal(machine, model=str(base_folder))
-    assert SHARD in message
-    assert "damaged" in message
-
-
-def test_a_file_that_is_no_gguf_is_refused_as_a_base(machine: Machine, tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(b"nothing of the kind")
-    assert "is no GGUF file" in refusal(machine, base=str(path))
-
-
-def test_a_path_that_is_not_there_is_named(machine: Machine) -> None:
-    assert "'/nowhere/at-all'" in refusal(machine, base="/nowhere/at-all")
-
-
-def test_a_model_too_large_for_the_memory_is_refused_with_the_numbers(machine: Machine, tmp_path: Path) -> None:
-    header = {"w": {"dtype": "BF16", "shape": [10**12], "data_offsets": [0, 2 * 10**12]}}
-    encoded = json.dumps(header).encode()
-    folder = write_folder(tmp_path / "huge", {"config.json": b"{}", "tokenizer.json": b"{}"})
-    with (folder / "model.safetensors").open("wb") as file:  # sparse: takes no room
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        file.truncate(8 + len(encoded) + 2 * 10**12)
-    message = refusal(machine, model=str(folder), device="cpu", dtype="bfloat16")
-    assert "needs about 2100.4 GB of memory" in message
-    assert "available on cpu" in message
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def wait_until(is_true: Callable[[], bool], timeout_seconds: float = 30) -> None:
