@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flas_engine.evaluation.results import Method
 
 JUDGE = JudgeInfo(
-    slug="gpt-4o-mini-flas-1",
+    slug="gpt-4o-mini-flas",
     name="gpt-4o-mini",
     kind="endpoint",
     model="gpt-4o-mini-2024-07-18",
@@ -40,7 +40,7 @@ JUDGE = JudgeInfo(
 )
 OFFLINE = JudgeInfo(
     slug="offline-demo",
-    name="offline judge",
+    name="offline-demo",
     kind="offline",
     model="demo",
     rubric="",

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from judged_evaluation import JUDGE, OFFLINE
 from scripted_engine import SCRIPTED_INFO, ScriptedEngine
 
 from flas_engine.evaluation.results import (
@@ -53,24 +54,6 @@ PROMPTS = (
     "Write a short letter to a friend who moved to another town, and tell them what happened since they left.",
 )
 FLOW_TIMES = (0.5, 1.0, 1.5, 2.0, 3.0)
-ENDPOINT = JudgeInfo(
-    slug="gpt-4o-mini-flas",
-    name="gpt-4o-mini",
-    kind="endpoint",
-    model="gpt-4o-mini",
-    rubric="flas",
-    rubric_hash="0123456789abcdef",
-    calibration="",
-)
-OFFLINE = JudgeInfo(
-    slug="offline-demo",
-    name="offline-demo",
-    kind="offline",
-    model="demo",
-    rubric="",
-    rubric_hash="",
-    calibration="1",
-)
 FAILED_EVERY = 37
 """One judgement in so many failed."""
 
@@ -156,7 +139,7 @@ def write_evaluation(
     *,
     num_concepts: int = len(CONCEPTS),
     flow_times: Sequence[float] = FLOW_TIMES,
-    judges: Sequence[JudgeInfo] = (ENDPOINT, OFFLINE),
+    judges: Sequence[JudgeInfo] = (JUDGE, OFFLINE),
     seconds_per_text: float = 0.0,
 ) -> Path:
     """Write an evaluation's folder, slowly if asked to; returns it."""
@@ -172,7 +155,7 @@ def begin_evaluation(
     *,
     num_concepts: int = len(CONCEPTS),
     flow_times: Sequence[float] = FLOW_TIMES,
-    judges: Sequence[JudgeInfo] = (ENDPOINT, OFFLINE),
+    judges: Sequence[JudgeInfo] = (JUDGE, OFFLINE),
 ) -> Plan:
     """Write an evaluation's folder without texts; returns its plan."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +166,7 @@ def begin_evaluation(
     return plan
 
 
-def add_text(folder: Path, text: Generation, *, judges: Sequence[JudgeInfo] = (ENDPOINT, OFFLINE)) -> None:
+def add_text(folder: Path, text: Generation, *, judges: Sequence[JudgeInfo] = (JUDGE, OFFLINE)) -> None:
     """Add a text and what the judges say of it."""
     append(generations_path(folder), text)
     for judge in judges:

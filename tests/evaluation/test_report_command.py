@@ -81,7 +81,7 @@ def test_of_several_judges_one_is_named_and_has_files_of_its_own(run: Run, tmp_p
     )
     done = run("report", str(tmp_path))
     assert (done.exit_code, done.out) == (1, "")
-    assert "gpt-4o-mini-flas-1, offline-demo; choose one with --judge" in done.err
+    assert "gpt-4o-mini-flas, offline-demo; choose one with --judge" in done.err
     done = run("report", str(tmp_path), "--judge", OFFLINE.slug)
     assert "An estimate, not a judgement" in done.out
     assert reports(tmp_path) == {f"report-offline-demo.{form}" for form in FORMS}

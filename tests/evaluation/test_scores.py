@@ -99,7 +99,7 @@ def test_judges_are_never_mixed(tmp_path: Path) -> None:
     text = make_generation("x", 0, method="steering", flow_time=1.0)
     said = {JUDGE: rate(text, [2, 2, 2]), OFFLINE: rate(text, [1, 1, 1], judge=OFFLINE.slug)}
     write_evaluation(tmp_path, [text], said)
-    with pytest.raises(EvaluationError, match="gpt-4o-mini-flas-1, offline-demo; choose one with --judge"):
+    with pytest.raises(EvaluationError, match="gpt-4o-mini-flas, offline-demo; choose one with --judge"):
         load_evaluation(tmp_path)
     column, concept = Column(method="steering", flow_time=1.0), Concept(concept_id="x", concept="x")
     for judge, hm in ((JUDGE, 2.0), (OFFLINE, 1.0)):
@@ -108,7 +108,7 @@ def test_judges_are_never_mixed(tmp_path: Path) -> None:
         scores = evaluated.scores(concept, column)
         assert scores is not None
         assert scores.hm == hm
-    with pytest.raises(EvaluationError, match="no judgements by 'nobody'; it has gpt-4o-mini-flas-1, offline-demo"):
+    with pytest.raises(EvaluationError, match="no judgements by 'nobody'; it has gpt-4o-mini-flas, offline-demo"):
         load_evaluation(tmp_path, "nobody")
 
 

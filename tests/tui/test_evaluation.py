@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from app_pilot import Screen, app_on
 from in_terminal import ROOT, in_tmux, needs_tmux, wait_until
+from judged_evaluation import JUDGE, OFFLINE
 from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
 from scripted_evaluation import (
-    ENDPOINT,
-    OFFLINE,
     add_text,
     append,
     begin_evaluation,
@@ -256,10 +255,10 @@ async def test_an_evaluation_is_drawn_as_it_grows(tmp_path: Path) -> None:
         await browser.press("right", "right")
         for text in texts[30:]:
             append(generations_path(tmp_path), text)
-        write_judge(tmp_path, ENDPOINT)
+        write_judge(tmp_path, JUDGE)
         for text in texts:
-            for judgement in judge_text(text, ENDPOINT):
-                append(judgements_path(tmp_path, ENDPOINT.slug), judgement)
+            for judgement in judge_text(text, JUDGE):
+                append(judgements_path(tmp_path, JUDGE.slug), judgement)
         await browser.until_shown("judge gpt-4o-mini")
         await browser.until_shown("of 84 texts rated")
         await browser.until_shown("T 1  HM ")
@@ -424,7 +423,7 @@ async def test_columns_without_room_come_with_the_cursor(tmp_path: Path) -> None
 
 
 async def test_only_rows_in_sight_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_evaluation(tmp_path, num_concepts=64, flow_times=(1.0,), judges=(ENDPOINT,))
+    folder = write_evaluation(tmp_path, num_concepts=64, flow_times=(1.0,), judges=(JUDGE,))
     async with browser_on(folder, (80, 24)) as browser:
         await browser.until_shown("mean of 64")
         drawn = []

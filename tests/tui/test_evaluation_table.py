@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from scripted_evaluation import ENDPOINT, OFFLINE, PROMPTS, make_plan
+from judged_evaluation import JUDGE, OFFLINE
+from scripted_evaluation import PROMPTS, make_plan
 
 from flas_engine.evaluation.results import ASPECTS, BASELINE, PROMPTING, STEERING, Generation, Judgement
 from flas_engine.evaluation.scores import score
@@ -170,6 +171,6 @@ def test_as_many_texts_are_planned_as_are_wanted() -> None:
 
 
 def test_a_judge_is_looked_at_before_an_estimate() -> None:
-    assert choose_judge([OFFLINE, ENDPOINT]) == ENDPOINT.slug
+    assert choose_judge([OFFLINE, JUDGE]) == JUDGE.slug
     assert choose_judge([OFFLINE]) == OFFLINE.slug
     assert choose_judge([]) is None
