@@ -165,6 +165,8 @@ class WarmUp:
             self._rehearse(self._functions)
         except Exception as error:  # no compiler, or one that fails, must not cost an answer
             log.warning("decoding passes could not be compiled", exc_info=True)
-            self.failure = error
+            self.failure = error.with_traceback(None)
         else:
             self._is_ready.set()
+        finally:
+            del self._rehearse  # which holds the engine that holds this

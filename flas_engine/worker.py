@@ -7,9 +7,11 @@ plenty). Nothing here knows of terminals, and torch is first imported in this th
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import queue
+import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ class Loaded:
     """The engine is ready."""
 
     info: EngineInfo
+    spec: LoadSpec
+    """What was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,17 +175,18 @@ class Worker:
             check_wanted()
             self._events.append(Loading(progress=progress))
 
-        self._engine = None  # free the old weights before the new ones are read
+        self._engine = None
+        _free_memory()  # of the old weights, before the new ones are read
         try:
             check_wanted()
             self._engine = self._load_engine(command.spec, progress=report)
         except FlasError as error:
-            self._events.append(LoadFailed(error=error))
+            self._events.append(LoadFailed(error=_without_frames(error)))
         except Exception as error:  # a defect of ours: the thread lives on, the log has the traceback
             log.exception("loading failed")
             self._events.append(LoadFailed(error=_defect(error)))
         else:
-            self._events.append(Loaded(info=self._engine.info))
+            self._events.append(Loaded(info=self._engine.info, spec=command.spec))
 
     def _serve_run(self, command: _Run) -> None:
         failure: FlasError | None = None
@@ -192,13 +197,28 @@ class Worker:
                 for event in self._engine.stream(command.request, command.control):
                     self._events.append(RunEvent(run_id=command.run_id, event=event))
         except FlasError as error:
-            failure = error
+            failure = _without_frames(error)
         except Exception as error:
             log.exception("run %d failed", command.run_id)
             failure = _defect(error)
         with self._lock:
             del self._runs[command.run_id]
         self._events.append(RunEnded(run_id=command.run_id, error=failure))
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _without_frames(error: FlasError) -> FlasError:
+    """Return `error` without where it came from: whoever keeps it would keep the engine."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _defect(error: Exception) -> FlasError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import shutil
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -181,6 +183,25 @@ def test_what_is_not_ready_or_cannot_be_compiled_leaves_passes_as_they_were(*, f
     functions = warm_ups[0].wait()
     assert (functions is OP_BY_OP) == failing
     assert (warm_ups[0].failure is None) == (not failing)
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_what_was_rehearsed_is_not_kept_once_that_is_over(*, failing: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class Rehearsed:
+        def __init__(self) -> None:
+            self.warm_up = WarmUp(self.rehearse)
+
+        def rehearse(self, _functions: Functions) -> None:
+            if failing:
+                raise RuntimeError("no compiler here")
+
+    with caplog.at_level(logging.CRITICAL):  # the test's own log would keep it
+        rehearsed = Rehearsed()
+        rehearsed.warm_up.wait()
+    kept, warm_up = weakref.ref(rehearsed), rehearsed.warm_up
+    del rehearsed
+    assert kept() is None
+    assert (warm_up.failure is None) == (not failing)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -396,23 +396,29 @@ def test_calling_off_a_load_that_is_done_changes_nothing() -> None:
         assert listener.error_of(run_id) is None
 
 
-def test_the_old_engine_is_freed_before_the_next_is_read() -> None:
+@pytest.mark.parametrize("fails", [None, "run", "load"])
+def test_the_old_engine_is_freed_before_the_next_is_read(fails: str | None) -> None:
     engines: list[weakref.ref[ScriptedEngine]] = []
     alive: list[bool] = []
 
-    def load(_spec: LoadSpec, /, *, progress: ReportProgress) -> ScriptedEngine:
+    def load(spec: LoadSpec, /, *, progress: ReportProgress) -> ScriptedEngine:
         del progress
         alive.append(any(engine() is not None for engine in engines))
-        engine = ScriptedEngine()
+        engine = ScriptedEngine(failure=RequestError("no") if fails == "run" else None)
         engines.append(weakref.ref(engine))
+        if spec.model == "fails":
+            raise ModelError("no")
         return engine
 
     with listening(load) as listener:
         listener.worker.run(make_request())
         listener.wait_for(RunEnded)
+        if fails == "load":
+            listener.worker.load(LoadSpec(model="fails"))
+            listener.wait_for(LoadFailed)
         listener.worker.load(SPEC)
         listener.wait_for(Loaded, 2)
-    assert alive == [False, False]
+    assert not any(alive)
 
 
 # --- quitting ---
