@@ -128,18 +128,20 @@ class Loop:
             update, is_last = self._progress.update, self._progress.update == self._prepared.plan.num_updates
             if is_last or update % self._recipe.validate_every == 0:
                 self._validate()
-                saves = not is_last  # the end is saved once the result is written
-            if stops and not is_last:
-                return "interrupted"
-            if saves:
-                self._save()
+                saves = True
             patience = self._recipe.patience
             if patience and self._progress.validations_since_best >= patience:
                 return "early stopping"
+            if is_last:
+                break  # the end is saved once the result is written
+            if stops:
+                return "interrupted"
+            if saves:
+                self._save()
         return "finished"
 
     def _validate(self) -> None:
-        """Measure, write samples and a checkpoint, and keep the best ones and the last."""
+        """Measure, and write samples and a checkpoint."""
         update, prepared = self._progress.update, self._prepared
         loss = None
         if prepared.validation:
@@ -189,7 +191,6 @@ class Loop:
         field = field_in(state, prepared.base.architecture, prepared.config, dtype)
         path = folder.checkpoints / update_name(self._progress.update)
         save_flow(path, prepared.name, prepared.config, field)
-        keep_checkpoints(folder, self._progress)
         relative = str(path.relative_to(folder.path))
         self._tell(metrics.Checkpoint(update=self._progress.update, seconds=time.time(), path=relative, val_loss=loss))
 
@@ -203,6 +204,8 @@ class Loop:
 
     def _save(self) -> None:
         save_state(self._folder, self._accelerator, self._progress)
+        if self._accelerator.is_main_process:
+            keep_checkpoints(self._folder, self._progress)  # only now: the state before named others
         self._saved_at = time.monotonic()
 
     def _tell(self, metric: Metric) -> None:

@@ -91,8 +91,6 @@ def save_state(folder: RunFolder, accelerator: Accelerator, progress: Progress) 
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             (unfinished / PROGRESS_FILE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-            if final.exists():  # of this update, saved before it was validated
-                shutil.rmtree(final)
             unfinished.rename(final)
             for older in folder.states.glob("update-*"):
                 if older != final:
@@ -106,15 +104,13 @@ def save_flow(folder: Path, name: str, config: FlowConfig, field: VelocityField)
     with _writing(unfinished):
         shutil.rmtree(unfinished, ignore_errors=True)
         write_flow(unfinished, name, config, field)
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
+        replace_folder(folder, unfinished)
 
 
 def keep_checkpoints(folder: RunFolder, progress: Progress) -> None:
     """Remove all checkpoints but the best and the last."""
-    kept = {update_name(update) for update, _ in progress.best} | {update_name(progress.update)}
-    for checkpoint in folder.checkpoints.glob("update-*"):
+    kept = {update_name(update) for update, _ in progress.best}
+    for checkpoint in sorted(folder.checkpoints.glob("update-*"))[:-1]:
         if checkpoint.name not in kept:
             shutil.rmtree(checkpoint)
 
@@ -142,16 +138,20 @@ def gathered_state(accelerator: Accelerator, model: nn.Module) -> Mapping[str, t
 
 def copy_folder(source: Path, target: Path) -> None:
     """Put a copy of `source` in the place of `target`, whole or not at all; raises `TrainingError`."""
-    unfinished = target.with_name(f"{UNFINISHED}{target.name}")
-    try:
+    unfinished = target.with_name(UNFINISHED + target.name)
+    with _writing(unfinished):
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(source, unfinished)
-        if target.exists():
-            shutil.rmtree(target)
-        unfinished.rename(target)
-    except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise TrainingError(f"{target} cannot be written ({error.strerror}); make room there") from None
+        replace_folder(target, unfinished)
+
+
+def replace_folder(target: Path, new: Path) -> None:
+    """Give `new` the name of `target`, whose old content goes once it is in place; raises `OSError`."""
+    old = target.with_name(f"{UNFINISHED}old-{target.name}")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +16,11 @@ import torch
 from tiny_run import tensors_in, tiny_recipe, write_base, write_rows
 
 from flas_engine.errors import TrainingError
+from flas_engine.training.folder import RunFolder, update_name
 from flas_engine.training.metrics import Update, Validation, read_metrics
 from flas_engine.training.recipe import recipe_text
 from flas_engine.training.run import train
-from flas_engine.training.state import PROGRESS_FILE
+from flas_engine.training.state import PROGRESS_FILE, copy_folder, latest_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +144,44 @@ def test_a_stopped_run_has_saved_everything_and_goes_on_bit_for_bit(
     assert train(recipe, out, observe=lambda metric: updates.append(metric.update)) == "finished"
     assert updates[:2] == [2, 3]
     assert_same_run(out, undisturbed)
+
+
+@pytest.mark.parametrize(("learning_rate", "end"), [(1e-2, "finished"), (1.0, "early stopping")])
+def test_a_whole_state_and_the_checkpoints_it_names_are_there_at_every_moment(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learning_rate: float, end: str
+) -> None:
+    folder, remove, seen = RunFolder(tmp_path / "run"), shutil.rmtree, []
+
+    def remove_and_look(path: Path, **options: Any) -> None:
+        remove(path, **options)
+        if (latest := latest_state(folder)) is not None:
+            seen.append(latest[1].update)
+            assert all((folder.checkpoints / update_name(update)).exists() for update, _ in latest[1].best)
+        assert latest is not None or not seen
+
+    monkeypatch.setattr(shutil, "rmtree", remove_and_look)
+    stopping = replace(recipe, learning_rate=learning_rate, validate_every=1, patience=2, keep=1)
+    assert train(stopping, folder.path) == end
+    assert len(set(seen)) > 2
+
+
+def test_a_folder_is_replaced_before_what_it_was_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, remove = tmp_path / "flow", shutil.rmtree
+
+    def remove_and_look(path: Path, **options: Any) -> None:
+        remove(path, **options)
+        assert (target / "file").exists()
+
+    monkeypatch.setattr(shutil, "rmtree", remove_and_look)
+    for text in ("old", "new"):
+        source = tmp_path / text
+        source.mkdir()
+        target.mkdir(exist_ok=True)
+        (source / "file").write_text(text)
+        (target / "file").touch()
+        copy_folder(source, target)
+    assert (target / "file").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flow", "new", "old"]
 
 
 def test_a_finished_run_does_not_begin_again(recipe: Recipe, undisturbed: Path) -> None:
