@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ from flas_engine.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import torch
     from accelerate import Accelerator
@@ -85,15 +86,16 @@ class Loop:
                 stack.enter_context(self._writer)
             self._tell_start(resumed_from)
             try:
-                reason, message = self._train(), ""
+                reason = self._train()
+                if reason != "interrupted":
+                    self._export()
+                self._progress = replace(self._progress, end_reason="" if reason == "interrupted" else reason)
+                self._save()
             except TrainingError as error:
-                self._tell(self._end("failed", str(error)))
+                with suppress(metrics.MetricsError):  # for the same reason, such as a full disk
+                    self._tell(self._end("failed", str(error)))
                 raise TrainingError(f"{error}\n{self._what_is_kept()}") from None
-            if reason != "interrupted":
-                self._export()
-            self._progress = replace(self._progress, end_reason="" if reason == "interrupted" else reason)
-            self._save()
-            self._tell(self._end(reason, message))
+            self._tell(self._end(reason))
         if reason != "interrupted" and self._accelerator.is_main_process:
             write_card(self._folder.path)
         return reason
@@ -143,13 +145,13 @@ class Loop:
     def _validate(self) -> None:
         """Measure, and write samples and a checkpoint."""
         update, prepared = self._progress.update, self._prepared
-        loss = None
+        loss, progress = None, self._progress
         if prepared.validation:
             losses = self._trainer.validate()
             loss = losses.decisive
             if not math.isfinite(loss):
                 raise TrainingError(f"the validation loss after update {update} is not finite; lower --learning-rate")
-            self._progress = with_validation(self._progress, loss, self._recipe.keep)
+            progress = with_validation(progress, loss, self._recipe.keep)
             self._tell(
                 metrics.Validation(
                     update=update,
@@ -158,7 +160,7 @@ class Loop:
                     shuffled=losses.shuffled,
                     num_tokens=losses.num_tokens,
                     num_rows=losses.num_rows,
-                    is_best=self._progress.best_update == update,
+                    is_best=progress.best_update == update,
                 )
             )
         state = gathered_state(self._accelerator, self._trainer.model)
@@ -166,6 +168,7 @@ class Loop:
             self._write_samples(state)
             self._write_checkpoint(state, loss)
         self._accelerator.wait_for_everyone()
+        self._progress = progress  # only now: it names the checkpoint
 
     def _write_samples(self, state: Mapping[str, torch.Tensor]) -> None:
         if not self._prompts:
@@ -249,18 +252,23 @@ class Loop:
             )
         )
 
-    def _end(self, reason: EndReason, message: str) -> metrics.End:
+    def _end(self, reason: EndReason, message: str = "") -> metrics.End:
         return metrics.End(
             update=self._progress.update,
             seconds=time.time(),
             reason=reason,
             message=message,
-            best_update=self._progress.best_update,
+            best_update=self._progress.best_update if self._best_checkpoint else None,
         )
 
     def _what_is_kept(self) -> str:
         latest = latest_state(self._folder)
         kept = f"the state after update {latest[1].update} is kept" if latest else "no state was saved before"
+        best = self._best_checkpoint
+        return f"{kept}, the best checkpoint is {best}" if best else kept
+
+    @property
+    def _best_checkpoint(self) -> Path | None:
         best = self._progress.best_update
-        flow = f", the best checkpoint is {self._folder.checkpoints / update_name(best)}" if best else ""
-        return kept + flow
+        path = self._folder.checkpoints / update_name(best) if best else None
+        return path if path and path.exists() else None

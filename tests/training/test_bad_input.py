@@ -12,8 +12,8 @@ from filelock import FileLock
 from tiny_run import CONCEPTS, tiny_recipe, write_base, write_rows
 
 from flas_engine.errors import CheckpointError, DataError, FlasError, ModelError, TrainingError
-from flas_engine.training import trainer
-from flas_engine.training.metrics import read_metrics
+from flas_engine.training import loop, trainer
+from flas_engine.training.metrics import MetricsError, MetricsWriter, read_metrics
 from flas_engine.training.recipe import DataSource, make_recipe, recipe_text
 from flas_engine.training.run import dry_run, train
 
@@ -171,6 +171,26 @@ def test_a_loss_that_is_not_finite_stops_says_where_and_keeps_the_last_good_chec
     assert read_metrics(out / "metrics.jsonl")[-1].reason == "failed"
     monkeypatch.undo()
     assert train(recipe, out) == "finished"
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_checkpoint_that_could_not_be_written_is_not_named_as_the_best(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_room: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        if not has_room:
+            monkeypatch.setattr(MetricsWriter, "write", fail_to_write)
+        raise TrainingError("there is no room")
+
+    def fail_to_write(*_: Any) -> None:
+        raise MetricsError("not for metrics either")
+
+    monkeypatch.setattr(loop, "save_flow", fail)
+    with pytest.raises(TrainingError) as stopped:
+        train(recipe, tmp_path / "run")
+    assert str(stopped.value) == "there is no room\nno state was saved before"
+    if has_room:
+        assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1].best_update is None
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(recipe: Recipe, small_disk: Path) -> None:
