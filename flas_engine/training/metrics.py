@@ -7,8 +7,10 @@ nothing of how training works, and imports nothing heavy.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -16,9 +18,11 @@ from flas_engine.errors import FlasError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
+
+log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 """What the file is called in a run's folder."""
@@ -182,17 +186,22 @@ def from_line(line: str | bytes) -> Metric | None:
         elif is_required:
             raise ValueError(f"a line of kind {kind.kind} without {name}")
     if kind is Validation:
-        values["losses"] = {time: math.nan if loss is None else loss for time, loss in values["losses"].items()}
+        losses = {time: math.nan if loss is None else loss for time, loss in values["losses"].items()}
+        if not all(math.isfinite(float(time)) for time in losses):
+            raise ValueError("losses under flow times that are no numbers")
+        values["losses"] = losses
     return kind(**values)
 
 
 class MetricsWriter:
     """Appends to a metrics file, line by line, each flushed before `write` returns; close it, or use it in a `with`."""
 
-    def __init__(self, path: Path, *, resume_from: int | None = None, mirrors: Sequence[Mirror] = ()) -> None:
-        """Begin a new file, or go on in one after update `resume_from`: what it holds of later ones is cut off."""
+    def __init__(self, path: Path, *, resume_from: int | None = None, mirrors: Iterable[Mirror] = ()) -> None:
+        """Begin a new file, or go on in one after update `resume_from`: what it holds of later ones is cut off.
+
+        A mirror that fails is told to the log and gets no more; the file goes on.
+        """
         self._path = path
-        self._mirrors = mirrors
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if resume_from is not None and path.exists():
@@ -203,6 +212,7 @@ class MetricsWriter:
                 self._file = path.open("wb")
         except OSError as error:
             raise _not_written(path, error) from error
+        self._mirrors = list(mirrors)
 
     def write(self, metric: Metric) -> None:
         """Append one metric; raises `MetricsError` when it cannot be written."""
@@ -211,14 +221,19 @@ class MetricsWriter:
             self._file.flush()
         except OSError as error:
             raise _not_written(self._path, error) from error
-        for mirror in self._mirrors:
-            mirror.write(metric)
+        for mirror in tuple(self._mirrors):
+            try:
+                mirror.write(metric)
+            except Exception:  # whatever another library does, the run goes on
+                log.warning("%s failed and gets no more metrics", type(mirror).__name__, exc_info=True)
+                self._mirrors.remove(mirror)
 
     def close(self) -> None:
         """Close file and mirrors; safe to call twice."""
         self._file.close()
         for mirror in self._mirrors:
-            mirror.close()
+            with suppress(Exception):
+                mirror.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from flas_engine.training.metrics import Mirror, Update, Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flas_engine.training.metrics import Metric
+
+log = logging.getLogger(__name__)
 
 TENSORBOARD_FOLDER = "tensorboard"
 UPDATE_FIELDS = (
@@ -80,7 +83,12 @@ class TrackioMirror:
             self._trackio.finish()
 
 
-def installed_mirrors(run: Path, *, resume_from: int | None = None) -> list[Mirror]:
-    """Return a mirror for each of the two that is installed."""
+def installed_mirrors(run: Path, *, resume_from: int | None = None) -> Iterator[Mirror]:
+    """Make a mirror for each of the two that is installed and can begin."""
     kinds: dict[str, Callable[..., Mirror]] = {"tensorboard": TensorBoardMirror, "trackio": TrackioMirror}
-    return [kind(run, resume_from=resume_from) for package, kind in kinds.items() if find_spec(package) is not None]
+    for package, kind in kinds.items():
+        if find_spec(package) is not None:
+            try:
+                yield kind(run, resume_from=resume_from)
+            except Exception:  # whatever it is, the run goes on
+                log.warning("%s could not begin and gets no metrics", package, exc_info=True)

@@ -31,9 +31,10 @@ from flas_engine.training.metrics import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from flas_engine.training.metrics import Metric
+    from flas_engine.training.metrics import Metric, Mirror
 
 
 def start(resumed_from: int | None = None) -> Start:
@@ -267,6 +268,35 @@ def test_mirrors_get_every_metric_and_are_closed(tmp_path: Path) -> None:
         writer.write(update(1))
     assert mirror.metrics == [update(1)]
     assert mirror.is_closed
+
+
+def test_a_mirror_that_fails_is_told_once_and_gets_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Failing:
+        def write(self, metric: Metric) -> None:
+            raise RuntimeError(f"no room for {metric.update}")
+
+        def close(self) -> None:
+            raise RuntimeError("nothing to close")
+
+    class FailingAtTheEnd(Failing):
+        def write(self, metric: Metric) -> None:
+            pass
+
+    with MetricsWriter(tmp_path / "m.jsonl", mirrors=[Failing(), FailingAtTheEnd()]) as writer:
+        writer.write(update(1))
+        writer.write(update(2))
+    assert read_metrics(tmp_path / "m.jsonl") == (update(1), update(2))
+    assert [record.getMessage() for record in caplog.records] == ["Failing failed and gets no more metrics"]
+
+
+def test_mirrors_begin_only_once_the_file_does(tmp_path: Path) -> None:
+    def never() -> Iterator[Mirror]:
+        pytest.fail("a mirror was made")
+        yield
+
+    (tmp_path / "file").touch()
+    with pytest.raises(MetricsError):
+        MetricsWriter(tmp_path / "file" / "m.jsonl", mirrors=never())
 
 
 def test_a_file_that_cannot_be_written_says_why(tmp_path: Path) -> None:

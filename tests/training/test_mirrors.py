@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from training_run import finished, made_up_metrics
@@ -24,7 +24,20 @@ def test_numbers_are_mirrored_and_texts_are_not() -> None:
 
 def test_what_is_not_installed_is_not_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flas_engine.training.mirrors.find_spec", lambda _: None)
-    assert installed_mirrors(tmp_path) == []
+    assert list(installed_mirrors(tmp_path)) == []
+
+
+def test_what_cannot_begin_is_not_mirrored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("flas_engine.training.mirrors.find_spec", lambda _: True)
+    monkeypatch.setattr("flas_engine.training.mirrors.TensorBoardMirror", fail)
+    monkeypatch.setattr("flas_engine.training.mirrors.TrackioMirror", fail)
+    assert list(installed_mirrors(tmp_path)) == []
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["tensorboard", "trackio"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
