@@ -128,7 +128,6 @@ class Trainer:
         """Measure the held-out rows; all processes share them out."""
         prepared, accelerator = self._prepared, self._accelerator
         self.model.eval()
-        share = slice(accelerator.process_index, None, accelerator.num_processes)
 
         def reduce(sums: torch.Tensor) -> torch.Tensor:
             # In float32, as some devices have no float64; on one process nothing is rounded.
@@ -138,7 +137,14 @@ class Trainer:
             return total.cpu()
 
         return validate(
-            self.model, prepared.base, prepared.config.layer, self._held_out, prepared.validation, share, reduce
+            self.model,
+            prepared.base,
+            prepared.config.layer,
+            self._held_out,
+            prepared.validation,
+            accelerator.process_index,
+            accelerator.num_processes,
+            reduce,
         )
 
     def _backward(self, batch: MicroBatch, num_tokens: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,16 +80,23 @@ def validate(
     layer: int,
     feed: Feed,
     batches: Sequence[HeldOutBatch],
-    share: slice,
+    process: int,
+    num_processes: int,
     reduce: Callable[[torch.Tensor], torch.Tensor],
 ) -> Losses:
-    """Measure every T and the shuffled concepts; a process computes its `share`, and `reduce` sums over processes."""
+    """Measure every T and the shuffled concepts; processes share the batches out, and `reduce` sums over them.
+
+    Every process computes equally many, as the model may wait for all of them: where there are too few batches, it
+    repeats one that does not count.
+    """
     sums = torch.zeros(len(FLOW_TIMES) + 1, dtype=torch.float64)
-    for batch in batches[share]:
+    for number in range(process, math.ceil(len(batches) / num_processes) * num_processes, num_processes):
+        batch = batches[number % len(batches)]
         texts = feed.texts(batch.rows)
-        for index, flow_time in enumerate(FLOW_TIMES):
-            sums[index] += _loss(objective, base, layer, feed, texts, batch.rows, flow_time, batch.wordings)
-        sums[-1] += _loss(objective, base, layer, feed, texts, batch.rows, DECISIVE, batch.shuffled)
+        asked = [*((flow_time, batch.wordings) for flow_time in FLOW_TIMES), (DECISIVE, batch.shuffled)]
+        losses = [_loss(objective, base, layer, feed, texts, batch.rows, *each) for each in asked]
+        if number < len(batches):
+            sums += torch.tensor(losses, dtype=sums.dtype)
     num_tokens = sum(feed.num_output_tokens(batch.rows) for batch in batches)
     means = (reduce(sums) / num_tokens).tolist()
     return Losses(
