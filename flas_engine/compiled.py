@@ -113,7 +113,9 @@ class LaunchGraphs:
     happen on the thread that calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        """Take the GPU that the passes run on, which may be another than the thread's own."""
+        self._device = device
         self._seen: set[Hashable] = set()
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
 
@@ -129,7 +131,7 @@ class LaunchGraphs:
                 self._seen.add(kind)
                 return pass_()
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream(self._device)):
                 output = pass_()
             self._graphs[kind] = (graph, output)
         graph, output = self._graphs[kind]

@@ -26,7 +26,7 @@ class PassTables:
         a, device = base.architecture, base.device
         num_lanes = len(positions)
         self.capacity = capacity
-        self.graphs = LaunchGraphs()
+        self.graphs = LaunchGraphs(device)
         self.workspace = None if functions.is_compiled else Workspace(base, num_lanes)
         num_rows = self.workspace.num_rows if self.workspace else num_lanes
         self.tokens = torch.zeros(num_rows, 1, dtype=torch.long, device=device)

@@ -205,8 +205,10 @@ def test_what_was_rehearsed_is_not_kept_once_that_is_over(*, failing: bool, capl
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_a_recorded_pass_reads_its_tensors_anew() -> None:
-    x, graphs = torch.zeros(4, device="cuda"), LaunchGraphs()
+@pytest.mark.parametrize("index", [0, -1])
+def test_a_recorded_pass_reads_its_tensors_anew(index: int) -> None:
+    device = torch.device("cuda", range(torch.cuda.device_count())[index])
+    x, graphs = torch.zeros(4, device=device), LaunchGraphs(device)
     outputs = []
     for value in range(4):
         x.fill_(value)
