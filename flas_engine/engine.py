@@ -6,7 +6,7 @@ Everything that front ends, evaluation and training show is asked of this class;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -274,7 +274,7 @@ def load_engine(
     chosen_device = choose_device(spec.device)
     chosen_dtype = choose_dtype(spec.dtype, chosen_device)
     torch.set_num_threads(choose_num_threads())
-    resolved = resolve(spec, progress=progress)
+    resolved = resolve(replace(spec, device=str(chosen_device)), progress=progress)
     progress(Progress(activity="reading the config"))
     config = load_config(resolved.base)
     architecture = read_architecture(config)

@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from flas_engine.errors import ModelError
+from flas_engine.hub.capacity import freest_gpu
 from flas_engine.kernels import INT8, PACKED
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -14,13 +15,13 @@ DTYPE_NAMES = (*DTYPES, INT8)
 
 
 def choose_device(name: str | None = None) -> torch.device:
-    """Return the device called `name`, or the best there is: cuda, then mps, then cpu.
+    """Return the device called `name`, or the best there is: the cuda with the most free memory, then mps, then cpu.
 
     Raises `ModelError` when the machine does not have it.
     """
     if name is None:
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device(freest_gpu().device)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -84,15 +84,26 @@ def accelerator_memory() -> Memory | None:
 
     if not torch.cuda.is_available():
         return None
-    free = {index: torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())}
-    best = max(free, key=lambda index: free[index])
-    return Memory(device=f"cuda:{best}", available_bytes=free[best])
+    return freest_gpu()
+
+
+def freest_gpu() -> Memory:
+    """Return the CUDA device with the most free memory; there must be one."""
+    import torch
+
+    memories = [memory_of(f"cuda:{index}") for index in range(torch.cuda.device_count())]
+    return max(memories, key=lambda memory: memory.available_bytes)
 
 
 def memory_of(device: str | None) -> Memory:
     """Return the memory of `device`; None is the accelerator, or the processor's without one."""
-    accelerator = None if device == "cpu" else accelerator_memory()
-    return accelerator or main_memory()
+    if device is None:
+        return accelerator_memory() or main_memory()
+    if not device.startswith("cuda"):
+        return replace(main_memory(), device=device)
+    import torch
+
+    return Memory(device=device, available_bytes=torch.cuda.mem_get_info(device)[0])
 
 
 def _existing(folder: Path) -> Path:

@@ -7,7 +7,6 @@ reads a tensor.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import DownloadError, ModelError
@@ -26,9 +25,12 @@ from flas_engine.hub.embedded import embedded_dir, is_converted, is_package_inst
 from flas_engine.hub.registry import all_entries, find_entry, look_up
 from flas_engine.hub.snapshot import check_weights, find_base, parse_repository, weight_files
 from flas_engine.hub.sources import find_local_flow, flow_base, local_flow, open_base, open_flow
+from flas_engine.paths import user_path
 from flas_engine.progress import ignore_progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flas_engine.hub.catalog import CatalogEntry
     from flas_engine.info import LoadSpec
     from flas_engine.progress import ReportProgress
@@ -127,7 +129,7 @@ def download(
         paths.append(fetch_flow(flow_repository, sources.flow_file, sources.flow_name, progress, force=force))
     if is_flow_only:
         return paths
-    if (path := Path(sources.base).expanduser()).exists():
+    if (path := user_path(sources.base)).exists():
         return [*paths, path]
     if (repository := parse_repository(sources.base)) is None:
         raise DownloadError(f"the base {sources.base!r} is neither here nor a Hub repository (owner/name)")
@@ -227,7 +229,7 @@ def _named_sources(name: str, progress: ReportProgress) -> _Sources:
             flow_file=entry.flow_file,
             prompt_format=entry.prompt_format,
         )
-    if not Path(name).expanduser().exists() and parse_repository(name) is None:
+    if not user_path(name).exists() and parse_repository(name) is None:
         find_entry(name)  # raises, with the closest names
     base = flow_base(name, name, progress)
     if base is None:
@@ -246,7 +248,7 @@ def _flow_sources(flow: str, base: str) -> _Sources:
 
 
 def _short_name(source: str) -> str:
-    path = Path(source).expanduser()
+    path = user_path(source)
     return path.resolve().stem if path.is_file() else path.resolve().name if path.exists() else source.split("/")[-1]
 
 
@@ -260,7 +262,7 @@ def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
     else:
         num_parameters = sum(check_weights(path, "download it again") for path in weight_files(base))
         weight_bytes = num_parameters * weight_itemsize(spec.dtype, device)
-    memory = memory_of(device.type)
+    memory = memory_of(str(device))
     if not fits(weight_bytes, memory):
         require_memory(name, weight_bytes, memory, _smaller_model(weight_bytes, memory))
 
@@ -275,7 +277,7 @@ def _smaller_model(weight_bytes: int, memory: Memory) -> str | None:
 def _find_base(entry: CatalogEntry) -> Path | None:
     if entry.embedded is not None and is_converted(entry):
         return embedded_dir(entry)
-    if (path := Path(entry.base).expanduser()).exists():
+    if (path := user_path(entry.base)).exists():
         return path
     repository = parse_repository(entry.base)
     try:

@@ -88,7 +88,7 @@ def base_bytes(architecture: Architecture, dtype: torch.dtype) -> int:
 def require_memory(recipe: Recipe, architecture: Architecture, device: torch.device, dtype: torch.dtype) -> None:
     """Raise `TrainingError` with the numbers when training does not fit the device's memory."""
     needed = base_bytes(architecture, dtype) + memory_bytes(recipe, architecture, dtype)
-    memory = memory_of(device.type)
+    memory = memory_of(str(device))
     if needed > memory.available_bytes:
         raise TrainingError(
             f"training {recipe.base} like this needs about {gigabytes(needed)} of memory and "

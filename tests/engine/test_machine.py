@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import psutil
 import pytest
 import torch
 
 from flas_engine.errors import ModelError
+from flas_engine.hub import capacity, resolve
+from flas_engine.hub.capacity import accelerator_memory, memory_of
+from flas_engine.info import LoadSpec
 from flas_engine.kernels import INT8, PACKED
 from flas_engine.machine import (
     DTYPES,
@@ -16,6 +22,9 @@ from flas_engine.machine import (
     weight_itemsize,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CPU = torch.device("cpu")
 
 
@@ -26,9 +35,10 @@ class Graphics:
         self._patch = monkeypatch
         self.pretend(num_cuda=0, has_mps=False)
 
-    def pretend(self, *, num_cuda: int = 0, has_mps: bool = False) -> None:
+    def pretend(self, *, num_cuda: int = 0, has_mps: bool = False, free: tuple[int, ...] = (1, 1)) -> None:
         self._patch.setattr(torch.cuda, "is_available", lambda: num_cuda > 0)
         self._patch.setattr(torch.cuda, "device_count", lambda: num_cuda)
+        self._patch.setattr(torch.cuda, "mem_get_info", lambda name: (free[torch.device(name).index or 0], 10**12))
         self._patch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
 
 
@@ -38,13 +48,37 @@ def graphics(monkeypatch: pytest.MonkeyPatch) -> Graphics:
 
 
 @pytest.mark.parametrize(
-    ("num_cuda", "has_mps", "best"), [(0, False, "cpu"), (0, True, "mps"), (1, False, "cuda"), (2, True, "cuda")]
+    ("num_cuda", "has_mps", "best"), [(0, False, "cpu"), (0, True, "mps"), (1, False, "cuda:0"), (2, True, "cuda:0")]
 )
 def test_the_best_device_is_cuda_then_mps_then_cpu(
     graphics: Graphics, num_cuda: int, best: str, *, has_mps: bool
 ) -> None:
     graphics.pretend(num_cuda=num_cuda, has_mps=has_mps)
     assert choose_device() == torch.device(best)
+
+
+def test_of_several_graphics_processors_the_one_with_most_room_is_taken_and_measured(
+    graphics: Graphics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphics.pretend(num_cuda=2, free=(5 * 10**9, 20 * 10**9))
+    monkeypatch.setattr(capacity, "_ACCELERATOR_NODES", ("/dev/null",))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert accelerator_memory() == memory_of(None) == memory_of("cuda:1")
+    assert choose_device() == torch.device("cuda:1")
+    assert memory_of("cuda:0").available_bytes == memory_of("cuda").available_bytes == 5 * 10**9
+
+
+def test_a_model_is_measured_against_the_device_that_it_is_loaded_onto(
+    graphics: Graphics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    graphics.pretend(num_cuda=2, free=(5 * 10**9, 20 * 10**9))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    base = tmp_path / "base.gguf"
+    with base.open("wb") as file:
+        file.truncate(10 * 10**9)
+    resolve._check_memory(LoadSpec(device="cuda:1"), "big", base)
+    with pytest.raises(ModelError, match="are available on cuda:0"):
+        resolve._check_memory(LoadSpec(device="cuda:0"), "big", base)
 
 
 @pytest.mark.parametrize("name", ["cpu", "mps", "cuda", "cuda:0", "cuda:1"])
