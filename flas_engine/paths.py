@@ -40,6 +40,15 @@ def log_dir() -> Path:
     return user_log_path(APP_NAME, appauthor=False)
 
 
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user means, `~` being home; `~nobody`, where there is no such user, stays as it is."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def assets_dir() -> Path:
     """Return the folder of shipped files: inside the package when installed from a wheel, else the repository's."""
     package = Path(__file__).resolve().parent
@@ -49,4 +58,4 @@ def assets_dir() -> Path:
 
 def _override(variable: str) -> Path | None:
     value = os.environ.get(variable)
-    return Path(value).expanduser() if value else None
+    return user_path(value) if value else None

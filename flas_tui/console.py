@@ -5,6 +5,7 @@ Stdout belongs to the data. Knows nothing of models and of the app.
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -21,6 +22,8 @@ EXIT_USAGE = 2
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_CLOSED_PIPE = 141  # 128 + SIGPIPE
+_OF_THE_MACHINE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG}
+"""What paths and disks answer, and who runs the command can mend."""
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -29,7 +32,14 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def data_stream(*, is_json: bool) -> TextIO:
-    """Return stdout, able to carry any text: JSON is UTF-8 whatever the locale, other text escapes what it cannot."""
+    """Return stdout, able to carry any text: JSON is UTF-8 whatever the locale, other text escapes what it cannot.
+
+    Raises `FlasError` when the caller closed it.
+    """
+    if sys.stdout is None:
+        from flas_engine.errors import FlasError
+
+        raise FlasError("standard output is closed; what this command says has nowhere to go")
     if isinstance(sys.stdout, io.TextIOWrapper):
         if is_json:
             sys.stdout.reconfigure(encoding="utf-8")
@@ -74,6 +84,9 @@ def _tell(error: Exception) -> int:
 
     if isinstance(error, FlasError):
         say(f"flas-tui: {error}")
+        return EXIT_USER_ERROR
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        say(f"flas-tui: {': '.join(filter(None, (error.filename, error.strerror)))}")
         return EXIT_USER_ERROR
     say(f"flas-tui: unexpected {type(error).__name__}; this is a defect, the log has the details: {_log(error)}")
     return EXIT_DEFECT

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from flas_engine.errors import FlasError
+from flas_tui.console import EXIT_DEFECT
 from flas_tui.logs import start_logging
 from flas_tui.safe_text import visible_line
 from flas_tui.secrets import redact
@@ -169,7 +170,7 @@ def guarded_terminal(app: App[Any]) -> Iterator[TerminalGuard]:
     if failure is None and last_words.getvalue():
         failure = RuntimeError(last_words.getvalue())
     if failure is not None:
-        guard.exit_code = 1
+        guard.exit_code = EXIT_DEFECT
         _report(failure, log_path)
 
 

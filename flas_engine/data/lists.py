@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from flas_engine.errors import DataError
+from flas_engine.paths import user_path
 
 LISTS_DIR = Path(__file__).parent / "lists"
 _HEADING, _COMMENT = "## ", "#"
@@ -80,7 +81,7 @@ def weaving() -> Weaving:
 def read_lines(path: Path) -> list[str]:
     """Read a user's list, one entry a line, `#` lines left out; raises `DataError` when there is none."""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = user_path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

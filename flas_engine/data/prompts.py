@@ -6,11 +6,15 @@ Knows nothing of who answers.
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flas_engine.data.drawing import shuffled
 from flas_engine.data.lists import questions, read_lines, templates, topics
 from flas_engine.errors import DataError
+from flas_engine.paths import user_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BUNDLED = "bundled"
 ALPACA_EVAL = "alpaca-eval"
@@ -30,7 +34,7 @@ def gather_prompts(source: str, num_prompts: int, seed: int) -> list[str]:
 
         path = find_published(ALPACA_EVAL)[0]
     else:
-        path = Path(source).expanduser()
+        path = user_path(source)
     return list(dict.fromkeys(_read_prompts(path)))[:num_prompts]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flas_engine.data.rows import POSITIVE
 from flas_engine.errors import DataError, DownloadError
-from flas_engine.paths import cache_dir
+from flas_engine.paths import cache_dir, user_path
 from flas_engine.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def resolve_source(source: str) -> Path:
     if source in PUBLICATIONS and not Path(source).exists():
         find_published(source)
         return folder_of(source)
-    return Path(source).expanduser()
+    return user_path(source)
 
 
 def folder_of(name: str) -> Path:

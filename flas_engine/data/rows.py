@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.data.tables import hash_file, read_records
 from flas_engine.errors import DataError
+from flas_engine.paths import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from flas_engine.data.tables import Record
 
@@ -85,7 +86,7 @@ def read_rows(path: Path | str) -> RowSet:
     Raises `DataError` when there is nothing to read, a column is missing, AxBench's concept ids do not match their
     `metadata.jsonl`, or no record fits.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     files = _axbench_files(path) if path.is_dir() else [path]
     sets = [_read_file(file, must_have_concepts=path.is_dir()) for file in files]
     return RowSet(

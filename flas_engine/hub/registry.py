@@ -9,16 +9,16 @@ import contextlib
 import difflib
 import re
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.atomic import write_atomically
 from flas_engine.errors import ModelError
 from flas_engine.hub.catalog import BUILT_IN, HUB_SOURCE, CatalogEntry
-from flas_engine.paths import config_dir
+from flas_engine.paths import config_dir, user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import tomlkit
 
@@ -111,7 +111,7 @@ def _drop(document: tomlkit.TOMLDocument, name: str) -> bool:
 
 def _absolute(source: str, role: str) -> str:
     """Make a path absolute, so that it means the same from every folder; a Hub repository stays as it is."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.exists():
         return str(path.resolve())
     if HUB_SOURCE.fullmatch(source):

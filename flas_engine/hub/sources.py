@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flas_engine.errors import CheckpointError, ModelError
@@ -26,9 +25,11 @@ from flas_engine.hub.snapshot import (
     tensor_names,
     weight_files,
 )
-from flas_engine.paths import assets_dir
+from flas_engine.paths import assets_dir, user_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flas_engine.hub.catalog import CatalogEntry
     from flas_engine.progress import ReportProgress
 
@@ -47,7 +48,7 @@ class Files:
 
 def open_base(source: str, name: str, progress: ReportProgress) -> Files:
     """Return the base model `source`, downloaded or converted first if need be; raises `FlasError`."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.exists():
         return Files(path=_check_base(path.resolve()), id=str(path.resolve()))
     repository = parse_repository(source)
@@ -98,7 +99,7 @@ def is_asset(source: str) -> bool:
 
 def local_flow(source: str) -> Path:
     """Return the path that `source` means if it is none of the Hub's."""
-    return assets_dir() / source.removeprefix(ASSETS_PREFIX) if is_asset(source) else Path(source).expanduser()
+    return assets_dir() / source.removeprefix(ASSETS_PREFIX) if is_asset(source) else user_path(source)
 
 
 def find_local_flow(source: str, file: str | None = None) -> Path | None:
@@ -111,7 +112,7 @@ def find_local_flow(source: str, file: str | None = None) -> Path | None:
 
 def flow_base(source: str, name: str, progress: ReportProgress) -> str | None:
     """Return the base model that the flow `source` was trained for; None when `source` is no flow but a base."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_file() and path.suffix not in _FLOW_SUFFIXES:
         return None
     if path.exists():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from flas_engine.errors import DataError, EvaluationError
 from flas_engine.evaluation.results import ASPECTS
+from flas_engine.paths import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +75,7 @@ def find_rubric(name: str) -> Rubric:
         return read_rubric(RUBRICS_DIR / f"{FLAS}.toml")
     if name == AXBENCH:
         return read_templates(_find_templates())
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not path.exists():
         raise EvaluationError(f"there is no rubric {name!r}; choose {FLAS}, {AXBENCH} or the path of a TOML file")
     return read_rubric(path)

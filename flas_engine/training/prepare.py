@@ -23,6 +23,7 @@ from flas_engine.hub.resolve import resolve
 from flas_engine.info import LoadSpec
 from flas_engine.kernels import PLAIN
 from flas_engine.machine import choose_dtype
+from flas_engine.paths import user_path
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.prompts import end_of_turn_ids
 from flas_engine.tokenizer import load_tokenizer
@@ -176,10 +177,10 @@ def flow_config(recipe: Recipe, base_id: str, prompt_format: str) -> FlowConfig:
 
 def absolute_paths(recipe: Recipe) -> Recipe:
     """Return the recipe as it means the same from every folder."""
-    data = tuple(replace(source, path=str(Path(source.path).expanduser().absolute())) for source in recipe.data)
-    held_out = str(Path(recipe.held_out_file).expanduser().absolute()) if recipe.held_out_file else ""
+    data = tuple(replace(source, path=str(user_path(source.path).absolute())) for source in recipe.data)
+    held_out = str(user_path(recipe.held_out_file).absolute()) if recipe.held_out_file else ""
     base, init_flow = (
-        str(Path(name).expanduser().absolute()) if name and Path(name).expanduser().exists() else name
+        str(user_path(name).absolute()) if name and user_path(name).exists() else name
         for name in (recipe.base, recipe.init_flow)
     )
     return replace(recipe, data=data, held_out_file=held_out, base=base, init_flow=init_flow)

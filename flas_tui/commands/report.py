@@ -34,8 +34,9 @@ def report(
     """
     from flas_engine.evaluation.reporting import report_on
     from flas_tui.commands.report_run import Outputs, deliver
+    from flas_tui.console import is_terminal
 
     files = {"md": markdown, "html": html, "json": json_file, "csv": csv}
     outputs = Outputs(files={form: path for form, path in files.items() if path is not None}, folder=out)
     outputs.check()
-    deliver(report_on(folder, judge), folder, outputs, is_terminal=sys.stdout.isatty())
+    deliver(report_on(folder, judge), folder, outputs, is_terminal=is_terminal(sys.stdout))

@@ -52,7 +52,7 @@ def evaluate(
     from flas_engine.training.evaluation_file import EvaluationSettings, to_json, write_evaluation
     from flas_tui.commands.evaluation_report import render
     from flas_tui.commands.evaluation_run import evaluate_flow
-    from flas_tui.console import data_stream, say
+    from flas_tui.console import data_stream, is_terminal, say
 
     out_stream = data_stream(is_json=as_json)
     settings = EvaluationSettings(
@@ -68,5 +68,5 @@ def evaluate(
     if as_json:
         out_stream.write(json.dumps(to_json(evaluation)) + "\n")
     else:
-        out_stream.write(render(evaluation, is_terminal=sys.stdout.isatty()))
+        out_stream.write(render(evaluation, is_terminal=is_terminal(sys.stdout)))
     say(f"all texts are in {path}")

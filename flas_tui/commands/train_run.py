@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.errors import TrainingError
+from flas_engine.paths import user_path
 from flas_engine.training.folder import RunFolder
 from flas_engine.training.prepare import absolute_paths
 from flas_engine.training.recipe import DataSource, make_recipe, read_recipe
@@ -18,6 +19,7 @@ from flas_tui.logs import start_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import FrameType
 
     from flas_engine.training.estimate import Estimate
@@ -46,7 +48,7 @@ def recipe_of(out: Path, given: dict[str, Any], *, config: Path | None, resumes:
 def parse_source(text: str) -> DataSource:
     """Read `PATH` or `PATH:WEIGHT`; a colon that is part of an existing path is no weight's."""
     path, colon, weight = text.rpartition(":")
-    if not colon or Path(text).expanduser().exists():
+    if not colon or user_path(text).exists():
         return DataSource(path=text)
     try:
         number = float(weight)
@@ -71,10 +73,13 @@ def run_training(recipe: Recipe, out: Path, *, quiet: bool) -> None:
     if not is_first_process():
         return
     if reason == "interrupted":
-        say(f"stopped, with everything saved; the same command goes on: flas-tui train --resume --out {out}")
+        if not quiet:
+            again = f"flas-tui train --resume --out {shlex.quote(str(out))}"
+            say(f"stopped, with everything saved; the same command goes on: {again}")
         raise SystemExit(EXIT_INTERRUPTED)
     flow = RunFolder(out).flow
-    say(f"{reason}; try it: flas-tui --flow {flow}")
+    if not quiet:
+        say(f"{reason}; try it: flas-tui --flow {shlex.quote(str(flow))}")
     data_stream(is_json=False).write(f"{flow}\n")
 
 

@@ -14,6 +14,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input, Static
 
 from flas_engine.errors import FlasError
+from flas_engine.paths import user_path
 from flas_tui.safe_text import visible_line
 from flas_tui.widgets.line_input import LineInput
 
@@ -37,9 +38,9 @@ class _FolderSuggester(Suggester):
     """Completes the name of a folder."""
 
     async def get_suggestion(self, value: str) -> str | None:
-        path = Path(value).expanduser()
-        parent, start = (path, "") if value.endswith("/") else (path.parent, path.name)
         try:
+            path = user_path(value)
+            parent, start = (path, "") if value.endswith("/") else (path.parent, path.name)
             names = sorted(entry.name for entry in parent.iterdir() if entry.name.startswith(start) and entry.is_dir())
         except OSError:
             return None
@@ -71,10 +72,16 @@ class FolderPrompt(ModalScreen[Path | None]):
     @on(Input.Submitted)
     def _open(self, event: Input.Submitted) -> None:
         event.stop()
+        path = user_path(event.value.strip())
         try:
-            self.dismiss(self._kind.check(Path(event.value.strip()).expanduser()))
+            self.dismiss(self._kind.check(path))
         except FlasError as error:
-            self._complaint.update(Content(visible_line(str(error))))
+            self._complain(str(error))
+        except OSError as error:
+            self._complain(f"{path} cannot be read ({error.strerror}); give another folder")
+
+    def _complain(self, message: str) -> None:
+        self._complaint.update(Content(visible_line(message)))
 
     @on(Input.Changed)
     def _forget_complaint(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -88,6 +89,44 @@ def test_an_unwritable_log_folder_moves_the_log_to_the_temporary_files(
     err = run("generate", "Hi", "--quiet").err
     path = Path(err.strip().rsplit(" ", 1)[-1])
     assert "ZeroDivisionError" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), f"{'x' * 300}: File name too long"),
+        (PermissionError(errno.EACCES, "Permission denied", "/their/run"), "/their/run: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_a_path_or_a_disk_answers_is_no_defect(
+    run: Run, loader: ScriptedLoader, error: OSError, told: str
+) -> None:
+    loader.engine.failure = error
+    outcome = run("generate", "Hi", "--quiet")
+    assert (outcome.exit_code, outcome.err) == (1, f"flas-tui: {told}\n")
+
+
+def test_a_home_that_nobody_has_is_a_path_that_is_not_there(run: Run) -> None:
+    outcome = run("report", "~nobody-of-that-name/evaluation")
+    assert outcome.exit_code == 1
+    assert "~nobody-of-that-name" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on device")]
+)
+def test_an_output_that_takes_nothing_is_told(redirection: str, told: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m flas_tui models {redirection}",
+        shell=True,
+        env=os.environ | {"HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert told in done.stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

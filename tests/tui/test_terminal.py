@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from in_terminal import in_pty, in_tmux, needs_tmux
 
+from flas_tui.console import EXIT_DEFECT
 from flas_tui.terminal import TerminalError, refuse_unusable_terminal
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def test_quitting_leaves_a_clean_terminal_and_code_0(tmp_path: Path) -> None:
 
 def test_a_crash_is_one_line_with_the_log_and_no_secret(tmp_path: Path) -> None:
     with in_pty(APP, "crash", home=tmp_path) as program:
-        assert program.wait() == 1
+        assert program.wait() == EXIT_DEFECT
         assert_left_clean(program.output)
         after = program.output.rpartition(b"\x1b[?25h")[2].decode()
     assert "defect (ValueError: something broke ␛[31m [secret])" in after.replace("\r\n", "")
