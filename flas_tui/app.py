@@ -71,7 +71,7 @@ class FlasApp(FramedApp):
         self._options = options or AppOptions()
         settings = settings or Settings()
         super().__init__(settings, is_lite=self._options.lite or bool(settings.lite))
-        self.workbench = Workbench(Worker(load), history)
+        self.workbench = Workbench(Worker(load), history, spec=self._first_spec())
         self._notices = notices
         self._compare: CompareScreen | None = None
         self._evaluation: EvaluationScreen | None = None
@@ -91,12 +91,13 @@ class FlasApp(FramedApp):
         gc.freeze()  # what the start has made stays; no collection needs to look at it again
         gc.enable()
         if self._options.evaluation is None:
-            self.workbench.start(self._first_spec())
+            self.workbench.start()
 
     def _first_spec(self) -> LoadSpec:
         options = self._options
+        is_named = options.model or options.base or options.flow
         return LoadSpec(
-            model=options.model or self.settings.model,
+            model=options.model if is_named else self.settings.model,
             base=options.base,
             flow=options.flow,
             device=options.device,

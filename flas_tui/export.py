@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 LANE_NAMES = ("baseline", "steered")
 
 
-def to_json(run: Comparison, model: str) -> dict[str, Any]:
+def to_json(run: Comparison) -> dict[str, Any]:
     """Gather everything that made the run and everything that came of it, as plain data."""
     return {
-        "model": model,
+        "model": _model_name(run),
         **asdict(run.setup),
-        "command": command_line(run.setup, model),
+        "command": command_line(run.setup, run.writer),
         "part_at": run.parted.offsets if run.parted else None,
         "lanes": [
             {
@@ -42,32 +42,36 @@ def to_json(run: Comparison, model: str) -> dict[str, Any]:
     }
 
 
-def to_markdown(run: Comparison, model: str) -> str:
+def to_markdown(run: Comparison) -> str:
     """Write the two texts, with what made them, to be read."""
     setup, steered = run.setup, run.lanes[STEERED]
     moves = ", ".join(f"T {move.flow_time:g} from character {move.offset}" for move in steered.moves)
-    facts = [f"model {model}", f"T {setup.flow_time:g}", f"seed {setup.seed}"]
+    facts = [f"model {_model_name(run)}", f"T {setup.flow_time:g}", f"seed {setup.seed}"]
     parts = [
         f"# {setup.concept or 'baseline'}",
         _quote(setup.prompt),
         " · ".join(facts) + (f" · moved while it ran: {moves}" if moves else ""),
         *(f"## {LANE_NAMES[number]}\n\n{run.lanes[number].text.strip()}" for number in LANES),
-        f"```sh\n{command_line(setup, model)}\n```",
+        f"```sh\n{command_line(setup, run.writer)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def save_comparison(run: Comparison, model: str, now: datetime, folder: Path) -> Path:
+def save_comparison(run: Comparison, now: datetime, folder: Path) -> Path:
     """Write `flas-DATE-TIME.md` and `.json` into `folder`; returns the Markdown file's path."""
     path = folder / f"flas-{now:%Y%m%d-%H%M%S}.md"
     try:
-        _write(path, to_markdown(run, model))
-        _write(path.with_suffix(".json"), json.dumps(to_json(run, model), ensure_ascii=False, indent=2) + "\n")
+        _write(path, to_markdown(run))
+        _write(path.with_suffix(".json"), json.dumps(to_json(run), ensure_ascii=False, indent=2) + "\n")
     except OSError as error:
         raise FlasError(
             f"cannot save to {folder} ({error.strerror}); start flas-tui in a folder that you may write to"
         ) from error
     return path
+
+
+def _model_name(run: Comparison) -> str:
+    return run.writer.name if run.writer is not None else ""
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from textual.app import App, SystemCommand
 
 from flas_tui.bindings import app_bindings
 from flas_tui.keymap import ACTION_IDS
+from flas_tui.settings import SettingsError, save_setting
 from flas_tui.terminal import repaint_on_resume
 from flas_tui.themes import ANSI, THEME_DEFAULTS, THEMES, usual_theme
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from textual.binding import BindingType
     from textual.screen import Screen
+    from textual.theme import Theme
 
     from flas_tui.keymap import Action
     from flas_tui.settings import Settings
@@ -74,6 +76,14 @@ class FramedApp(App[None]):
         """Take the user's keys."""
         repaint_on_resume(self)
         self.set_keymap({name: keys for name, keys in self.settings.keys.items() if name in ACTION_IDS})
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+
+    def _keep_theme(self, theme: Theme) -> None:
+        """Write the theme that the user chose into the settings."""
+        try:
+            save_setting("theme", theme.name)
+        except SettingsError as error:
+            self.notify(str(error), severity="error", markup=False)
 
     def _use_theme(self, usual: str) -> list[str]:
         """Take the theme of the settings, or the usual one; returns what there is to complain about."""
@@ -93,7 +103,9 @@ class FramedApp(App[None]):
         from flas_tui.screens.help import HelpScreen
 
         screen = self.screen
-        if isinstance(screen, Explained):
+        if isinstance(screen, HelpScreen):
+            screen.dismiss()
+        elif isinstance(screen, Explained):
             changed = {name: keys for name, keys in self.settings.keys.items() if keys}
             self.push_screen(HelpScreen(screen.introduction, screen.actions, screen.focused_keys, changed))
 

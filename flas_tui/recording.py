@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flas_engine.info import LoadSpec
 from flas_tui.run_record import FlowTimeChange, LaneRecord, RunRecord
-from flas_tui.session import STEERED, Comparison, FlowTimeMoved, LaneText, Parted, Setup, to_request
+from flas_tui.session import STEERED, Comparison, FlowTimeMoved, LaneText, Parted, Setup, Writer, to_request
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,11 +17,13 @@ RESTORED = 0
 """The run id of a comparison from the history: the worker counts its own from 1."""
 
 
-def to_record(run: Comparison, *, model: str, created_at: datetime) -> RunRecord:
-    """Write down `run` as it stands."""
+def to_record(run: Comparison, *, created_at: datetime) -> RunRecord:
+    """Write down `run` as it stands; it has written something, so that its writer is known."""
+    assert run.writer is not None
     return RunRecord(
         created_at=created_at,
-        model=model,
+        model=run.writer.name,
+        spec=run.writer.spec,
         request=to_request(run.setup),
         lanes=tuple(_to_lane_record(lane) for lane in run.lanes),
         difference=run.parted.offsets if run.parted else None,
@@ -29,7 +32,8 @@ def to_record(run: Comparison, *, model: str, created_at: datetime) -> RunRecord
 
 def from_record(record: RunRecord) -> Comparison:
     """Bring back a run of two lanes, complete with where T moved and where the lanes part."""
-    run = Comparison(run_id=RESTORED, setup=to_setup(record.request), state="over", is_kept=True)
+    writer = Writer(name=record.model, spec=record.spec or LoadSpec(model=record.model))
+    run = Comparison(run_id=RESTORED, setup=to_setup(record.request), writer=writer, state="over", is_kept=True)
     for number, (lane, written, flow_time) in enumerate(zip(run.lanes, record.lanes, record.flow_times, strict=True)):
         _fill(lane, number, written, flow_time)
     if record.difference is not None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from flas_engine.events import FinishReason
+from flas_engine.info import LoadSpec
 from flas_engine.request import Lane, Limits, Message, Request, Sampling, WeightedConcept
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class RunRecord:
     created_at: datetime
     """With its time zone."""
     model: str
-    """As in `LoadSpec.model`, so that the run can be repeated."""
+    """What the model that wrote it is called."""
     request: Request
     lanes: tuple[LaneRecord, ...]
     """In the order of `request.lanes`."""
     difference: tuple[int, ...] | None = None
     """Where the lanes part: by lane, the character at which the first different token begins."""
+    spec: LoadSpec | None = None
+    """How that model was loaded, so that the run can be repeated; None in records that are older than the field."""
     id: int | None = None
     """Given by the history."""
 
@@ -95,6 +98,16 @@ def _lane(data: dict[str, Any]) -> Lane:
         flow_time=data["flow_time"],
         seed=data.get("seed"),
     )
+
+
+def spec_to_json(spec: LoadSpec) -> str:
+    """Write `spec` so that `spec_from_json` gives an equal one."""
+    return json.dumps(asdict(spec))
+
+
+def spec_from_json(text: str) -> LoadSpec:
+    """Read what `spec_to_json` wrote."""
+    return LoadSpec(**json.loads(text))
 
 
 def lanes_to_json(lanes: tuple[LaneRecord, ...]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flas_engine.errors import FlasError
     from flas_engine.events import Event, FinishReason
-    from flas_engine.info import EngineInfo
+    from flas_engine.info import EngineInfo, LoadSpec
     from flas_engine.progress import Progress
 
 BASELINE, STEERED = 0, 1
@@ -59,16 +59,32 @@ def to_request(setup: Setup) -> Request:
     )
 
 
-def command_line(setup: Setup, model: str | None) -> str:
-    """Return the shell command that writes the same two texts."""
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """The model that wrote a comparison, as it was loaded."""
+
+    name: str
+    spec: LoadSpec
+
+
+def command_line(setup: Setup, writer: Writer | None) -> str:
+    """Return the shell command that writes the same two texts; T is the one that the run began with."""
     words = ["flas-tui", "generate"]
-    words += ["--model", model] if model else []
+    words += _model_options(writer) if writer is not None else []
     words += ["--concept", setup.concept] if setup.concept.strip() else []
     words += ["--flow-time", "0"]
     words += ["--flow-time", f"{setup.flow_time:g}"] if setup.flow_time else []
     words += ["--prompt", setup.prompt, "--seed", str(setup.seed)]
     words += ["--temperature", f"{setup.sampling.temperature:g}", "--max-tokens", str(setup.limits.max_new_tokens)]
     return shlex.join([*words, *_unusual_options(setup)])
+
+
+def _model_options(writer: Writer) -> Iterator[str]:
+    spec = writer.spec
+    name = spec.model or (None if spec.base or spec.flow else writer.name)
+    for option, value in (("--model", name), ("--base", spec.base), ("--flow", spec.flow), ("--dtype", spec.dtype)):
+        if value:
+            yield from (option, value)
 
 
 def _unusual_options(setup: Setup) -> Iterator[str]:
@@ -125,7 +141,7 @@ class RunStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOver:
-    """The run gives nothing more; `error` says why when it failed."""
+    """The run gives nothing more; `error` says why when it failed, or why the model that it waited for did."""
 
     error: FlasError | None
 
@@ -166,6 +182,8 @@ class Comparison:
 
     run_id: int
     setup: Setup
+    writer: Writer | None = None
+    """None while the run waits for a model."""
     lanes: tuple[LaneText, LaneText] = field(init=False)
     parted: Parted | None = None
     state: Literal["queued", "running", "over"] = "queued"
@@ -239,6 +257,7 @@ class ModelState:
     phase: Literal["waiting", "loading", "ready", "failed"] = "waiting"
     progress: Progress | None = None
     info: EngineInfo | None = None
+    writer: Writer | None = None
     error: FlasError | None = None
 
 
@@ -256,7 +275,7 @@ class Session:
 
     def begin(self, run_id: int, setup: Setup) -> Comparison:
         """Put a new run in the place of the one before."""
-        self.comparison = Comparison(run_id=run_id, setup=setup)
+        self.comparison = Comparison(run_id=run_id, setup=setup, writer=self.model.writer)
         return self.comparison
 
     def begin_load(self) -> None:
@@ -271,7 +290,10 @@ class Session:
         if isinstance(event, Loading):
             self.model = ModelState(phase="loading", progress=event.progress)
         elif isinstance(event, Loaded):
-            self.model = ModelState(phase="ready", info=event.info)
+            writer = Writer(name=event.info.name, spec=event.spec)
+            self.model = ModelState(phase="ready", info=event.info, writer=writer)
+            if self.comparison is not None and self.comparison.state == "queued":
+                self.comparison.writer = writer
         elif isinstance(event, LoadFailed):
             self.model = ModelState(phase="failed", error=event.error)
         yield ModelChanged()
@@ -283,5 +305,7 @@ class Session:
         if isinstance(event, RunEvent):
             yield from run.fold(event.event, now)
         else:
-            run.state, run.error = "over", event.error
-            yield RunOver(error=event.error)
+            has_waited = run.state == "queued" and event.error is not None
+            error = self.model.error if has_waited and self.model.error is not None else event.error
+            run.state, run.error = "over", error
+            yield RunOver(error=error)

@@ -27,28 +27,35 @@ if TYPE_CHECKING:
 class Workbench:
     """One worker, one session, one history (None when it cannot be had); used from one thread."""
 
-    def __init__(self, worker: Worker, history: History | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        history: History | None,
+        *,
+        spec: LoadSpec | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Load as `spec` says; its device and compiler hold for every other model too."""
         self.session = Session()
         self.history = history
         self._worker = worker
         self._clock = clock
         self._has_started = False
-        self._spec = LoadSpec()
+        self._spec = spec or LoadSpec()
 
-    def start(self, spec: LoadSpec) -> None:
-        """Start the worker and let it load."""
-        self._start_worker()
-        self._load(spec)
+    def start(self) -> None:
+        """Start the worker and let it load the first model."""
+        self.load_spec(self._spec)
 
     def load_spec(self, spec: LoadSpec) -> None:
-        """Load another model in place of any before, as `spec` says; later ones are loaded as they would have been."""
+        """Load another model in place of any before."""
         self._start_worker()
         self.session.begin_load()
-        self._worker.load(spec)
+        self._worker.load(replace(spec, device=self._spec.device, compiles=self._spec.compiles))
 
     def load(self, model: str) -> None:
-        """Load another model in place of the present one, with device, dtype and compiler as they were given."""
-        self._load(replace(self._spec, model=model, base=None, flow=None))
+        """Load another model in place of the present one, with the dtype that was given for the first."""
+        self.load_spec(LoadSpec(model=model, dtype=self._spec.dtype))
 
     def cancel_load(self) -> None:
         """Call off the load that is under way."""
@@ -102,19 +109,14 @@ class Workbench:
             self._has_started = True
             self._worker.start()
 
-    def _load(self, spec: LoadSpec) -> None:
-        self._spec = spec
-        self.load_spec(spec)
-
     def _keep(self) -> list[Change]:
         """Put the present run into the history, once, if it has written anything."""
         run = self.session.comparison
         if self.history is None or run is None or run.is_kept or not run.num_tokens:
             return []
         run.is_kept = True
-        info = self.session.model.info
         try:
-            self.history.add_run(to_record(run, model=info.name if info else "", created_at=datetime.now(UTC)))
+            self.history.add_run(to_record(run, created_at=datetime.now(UTC)))
         except FlasError as error:
             return [NotKept(error=error)]
         return []

@@ -123,19 +123,20 @@ class CompareScreen(CompareMoves):
         self._show_titles()
         if isinstance(self.focused, LineInput) or self.focused is None:
             self._deck.focus_lane(STEERED)
-        if self._workbench.session.model.phase != "ready":
+        if self._workbench.session.model.phase in {"waiting", "loading"}:
             self._status.note("queued: it runs as soon as the model is loaded")
             self._deck.say_waiting()
         self._show_facts()
         self._show_hints()
 
     def action_stop(self) -> None:
-        """Stop, and keep what is written; with nothing running, call off the load."""
+        """Stop, and keep what is written; with nothing being written, call off the load, and the run that waits."""
         session = self._workbench.session
-        if session.is_running:
+        if session.is_running and session.model.phase != "loading":
             self._workbench.stop()
             self._status.note("stopped; the text is kept")
         elif session.model.phase == "loading":
+            self._workbench.stop()
             self._workbench.cancel_load()
             self._status.note("the load is called off")
 
@@ -239,9 +240,11 @@ class CompareScreen(CompareMoves):
     @on(HistoryPanel.ConceptPicked)
     def _use_concept(self, event: HistoryPanel.ConceptPicked) -> None:
         event.stop()
-        self._controls.concept.value = event.use.text
-        self._controls.slider.move_to(event.use.last_flow_time)
+        self._controls.show(
+            concept=event.use.text, prompt=self._controls.prompt.value, flow_time=event.use.last_flow_time
+        )
         self.action_leave()
+        self._show_titles()
         self._status.note(f"{event.use.text} at T {event.use.last_flow_time:.2f}: Enter generates")
 
     @on(HistoryPanel.SuggestionPicked)
@@ -323,7 +326,12 @@ class CompareScreen(CompareMoves):
     def action_copy_command(self) -> None:
         """Copy the command that reproduces the run."""
         run = self._workbench.session.comparison
-        self._copy(command_line(run.setup if run else self.setup, self._model_name), "the command")
+        if run is None:
+            self._copy(command_line(self.setup, self._workbench.session.model.writer), "the command")
+            return
+        has_moved = bool(run.lanes[STEERED].moves)
+        what = "the command, with the T that the run began with" if has_moved else "the command"
+        self._copy(command_line(run.setup, run.writer), what)
 
     def _copy(self, text: str, what: str) -> None:
         if not text:
@@ -343,7 +351,7 @@ class CompareScreen(CompareMoves):
             self._status.note("nothing is written yet; Enter generates")
             return
         try:
-            path = save_comparison(run, self._model_name or "", datetime.now().astimezone(), Path.cwd())
+            path = save_comparison(run, datetime.now().astimezone(), Path.cwd())
         except FlasError as error:
             self._status.error(str(error))
         else:

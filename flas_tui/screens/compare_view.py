@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from flas_engine.errors import Cancelled
 from flas_tui.notices import notice_for
-from flas_tui.session import LANES, STEERED, LaneEnded, ModelChanged, NotKept, RunOver
+from flas_tui.session import LANES, STEERED, FlowTimeMoved, LaneEnded, ModelChanged, NotKept, RunOver
 from flas_tui.summary import describe_lane, describe_machine, hints_for
 from flas_tui.widgets.controls import Controls
 from flas_tui.widgets.flow_time_slider import FlowTimeSlider
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from flas_engine.concept_library import LibraryConcept
+    from flas_engine.errors import FlasError
     from flas_tui.session import Change, ModelState, Setup
     from flas_tui.summary import Place
     from flas_tui.workbench import Workbench
@@ -98,8 +99,7 @@ class CompareView(Screen[None]):
         self.set_interval(FACTS_SECONDS, self._show_facts)
         for field in self.query(Input):
             field.cursor_blink = not self._is_lite
-        for notice in self._notices:
-            self._status.note(notice)
+        self._status.note_all(self._notices)
 
     def on_resize(self, event: events.Resize) -> None:
         """One pane where there is no room for two; a card where there is no room at all."""
@@ -126,7 +126,9 @@ class CompareView(Screen[None]):
 
     def _draw(self, change: Change) -> None:
         self._deck.draw(change)
-        if isinstance(change, LaneEnded):
+        if isinstance(change, FlowTimeMoved):
+            self._show_titles()
+        elif isinstance(change, LaneEnded):
             self._show_facts()
         elif isinstance(change, RunOver):
             self._end_run(change)
@@ -136,24 +138,28 @@ class CompareView(Screen[None]):
             self._show_model(self._workbench.session.model)
 
     def _end_run(self, change: RunOver) -> None:
+        run = self._workbench.session.comparison
         if change.error is not None:
-            self._status.error(str(change.error))
+            self._say_failure(change.error)
+            if run is None or not run.num_tokens:
+                self._deck.clear()
         self._rail.reload()
         self._show_facts()
         self._show_hints()
 
     def _show_model(self, model: ModelState) -> None:
-        if isinstance(model.error, Cancelled):
-            self._status.note(str(model.error))
-        elif model.error is not None:
-            self._status.error(str(model.error))
-        elif model.info is not None:
-            if notice := notice_for(model.info):
-                self._status.note(notice)
-            else:
-                self._status.clear()
+        if model.error is not None:
+            self._say_failure(model.error)
+        elif model.info is not None and (notice := notice_for(model.info)):
+            self._status.note(notice)
         self._rail.suggest(self._library)
         self._show_facts()
+
+    def _say_failure(self, error: FlasError) -> None:
+        if isinstance(error, Cancelled):
+            self._status.note(str(error))
+        else:
+            self._status.error(str(error))
 
     # What is shown
 
@@ -187,8 +193,12 @@ class CompareView(Screen[None]):
         return {"slider": FlowTimeSlider.KEYS_HELP, "rail": HistoryPanel.KEYS_HELP}.get(self._place, ())
 
     def _show_titles(self) -> None:
-        concept = self._controls.concept.value.strip() or "steered"
-        self._deck.panes[STEERED].show_title(f"{concept} · T {self._controls.slider.value:.2f}")
+        """Over the steered text what it was written under; over none what it would be."""
+        run, setup = self._workbench.session.comparison, self.setup
+        concept, flow_time = (
+            (setup.concept, setup.flow_time) if run is None else (run.setup.concept, run.lanes[STEERED].flow_time)
+        )
+        self._deck.panes[STEERED].show_title(f"{concept.strip() or 'steered'} · T {flow_time:.2f}")
 
     def _show_facts(self) -> None:
         session = self._workbench.session
@@ -203,8 +213,3 @@ class CompareView(Screen[None]):
         self._status.hints = hints_for(
             self._place, is_running=session.is_running, has_run=session.comparison is not None
         )
-
-    @property
-    def _model_name(self) -> str | None:
-        info = self._workbench.session.model.info
-        return info.name if info else None

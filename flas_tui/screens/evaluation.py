@@ -141,8 +141,7 @@ class EvaluationScreen(Screen[None]):
         self._search.display = False
         self._grid.display = False
         self._show_hints()
-        for notice in self._notices:
-            self._status.note(notice)
+        self._status.note_all(self._notices)
         self._watcher.start()
         self.set_interval(LITE_DRAW_SECONDS if self._is_lite else DRAW_SECONDS, self._draw_news)
         self.set_timer(0.05, self._draw_news)

@@ -106,8 +106,7 @@ class TrainingScreen(Screen[None]):
         """Begin to watch, and to draw what there is."""
         self._status.hints = HINTS
         self._mark_second()
-        for notice in self._notices:
-            self._status.note(notice)
+        self._status.note_all(self._notices)
         self._watcher.start()
         self.set_interval(LITE_DRAW_SECONDS if self._is_lite else DRAW_SECONDS, self._draw_news)
         self.set_timer(0.05, self._draw_news)

@@ -20,8 +20,7 @@ from textual.widgets.option_list import Option
 
 from flas_engine.concept_library import LibraryConcept
 from flas_engine.errors import FlasError
-from flas_tui.history import ConceptUse
-from flas_tui.run_record import RunRecord
+from flas_tui.history import ConceptUse, RunEntry
 from flas_tui.safe_text import visible_line
 from flas_tui.widgets.line_input import LineInput
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from flas_tui.history import History
+    from flas_tui.run_record import RunRecord
 
 MOST_ENTRIES = 200
 
@@ -124,7 +124,7 @@ class HistoryPanel(Vertical):
         self._tab: Tab = "concepts"
         self._concepts: list[ConceptUse | LibraryConcept] = []
         self._library: tuple[LibraryConcept, ...] = ()
-        self._runs: list[RunRecord] = []
+        self._runs: list[RunEntry] = []
         self._lists: dict[Tab, RailList] = {
             "concepts": RailList(id="concept-list", markup=False),
             "history": RailList(id="run-list", markup=False),
@@ -172,7 +172,7 @@ class HistoryPanel(Vertical):
         if self._history is not None:
             with self._failing():
                 used = self._history.concepts(MOST_ENTRIES)
-                self._runs = self._history.runs(MOST_ENTRIES, self._search.value)
+                self._runs = self._history.entries(MOST_ENTRIES, self._search.value)
         known = {use.text for use in used}
         self._concepts = [*used, *(entry for entry in self._library if entry.concept not in known)]
         now = datetime.now(UTC)
@@ -203,7 +203,7 @@ class HistoryPanel(Vertical):
         self._empty.update(hint)
 
     @property
-    def _picked(self) -> ConceptUse | LibraryConcept | RunRecord | None:
+    def _picked(self) -> ConceptUse | LibraryConcept | RunEntry | None:
         index = self._lists[self._tab].highlighted
         entries = self._concepts if self._tab == "concepts" else self._runs
         return entries[index] if index is not None and index < len(entries) else None
@@ -233,7 +233,7 @@ class HistoryPanel(Vertical):
         with self._failing():
             if isinstance(picked, ConceptUse):
                 self._history.forget_concept(picked.text)
-            elif isinstance(picked, RunRecord) and picked.id is not None:
+            elif isinstance(picked, RunEntry):
                 self._history.forget_run(picked.id)
         self.reload()
 
@@ -246,11 +246,21 @@ class HistoryPanel(Vertical):
     def _pick(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         if self._tab == "history":
-            self.post_message(self.RunPicked(self._runs[event.option_index]))
+            self._pick_run(self._runs[event.option_index])
         elif isinstance(entry := self._concepts[event.option_index], ConceptUse):
             self.post_message(self.ConceptPicked(entry))
         else:
             self.post_message(self.SuggestionPicked(entry))
+
+    def _pick_run(self, entry: RunEntry) -> None:
+        record = None
+        if self._history is not None:
+            with self._failing():
+                record = self._history.run(entry.id)
+        if record is None:
+            self.reload()  # another program has forgotten it
+        else:
+            self.post_message(self.RunPicked(record))
 
     @on(Input.Changed)
     def _search_changed(self, event: Input.Changed) -> None:
@@ -280,9 +290,7 @@ def _describe_concept(use: ConceptUse | LibraryConcept, now: datetime) -> Conten
     return Content.assemble(f"{pin}{visible_line(use.text)}", "\n", (facts, "dim"))
 
 
-def _describe_run(run: RunRecord, now: datetime) -> Content:
-    concept = run.concepts[0].text if run.concepts else "no concept"
-    facts = f"T {run.flow_times[-1]:.2f} · seed {run.request.seed} · {describe_age(run.created_at, now)}"
-    return Content.assemble(
-        visible_line(concept), "\n", (f"  {visible_line(run.prompt)}", ""), "\n", (f"  {facts}", "dim")
-    )
+def _describe_run(run: RunEntry, now: datetime) -> Content:
+    facts = f"T {run.flow_time:.2f} · seed {run.seed} · {describe_age(run.created_at, now)}"
+    concept, prompt = visible_line(run.concept or "no concept"), visible_line(run.prompt)
+    return Content.assemble(concept, f"\n  {prompt}\n", (f"  {facts}", "dim"))

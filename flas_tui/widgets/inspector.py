@@ -75,8 +75,7 @@ class Inspector(VerticalScroll):
             else ["What the two answers have in common and", "where they part is counted here."],
         )
         self._fill("model", _describe_model(session))
-        name = session.model.info.name if session.model.info else None
-        self._fill("command", [visible_line(command_line(run.setup, name))] if run else ["(after the first run)"])
+        self._fill("command", [visible_line(command_line(run.setup, run.writer))] if run else ["(after the first run)"])
 
     def _fill(self, name: str, lines: list[str]) -> None:
         self.query_one(f"#inspect-{name}", Static).update(Content("\n".join(lines)))

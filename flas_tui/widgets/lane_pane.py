@@ -53,6 +53,7 @@ class LanePane(Container):
     def clear(self) -> None:
         """Forget the text."""
         self.view.clear()
+        self.say_empty(self._hint)
         self.add_class("-empty")
 
     def append(self, text: str) -> None:

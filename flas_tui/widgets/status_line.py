@@ -11,6 +11,8 @@ from textual.widget import Widget
 from flas_tui.safe_text import visible_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual.timer import Timer
 
 NOTE_SECONDS = 5.0
@@ -31,6 +33,11 @@ class StatusLine(Widget):
         """Say something for a few seconds."""
         self._say(message, "note")
         self._expiry = self.set_timer(NOTE_SECONDS, self.clear)
+
+    def note_all(self, messages: Sequence[str]) -> None:
+        """Say several things at once, if there are any: one after the other only the last would be read."""
+        if messages:
+            self.note(" · ".join(messages))
 
     def error(self, message: str) -> None:
         """Say what went wrong, until `clear`."""

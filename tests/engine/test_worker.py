@@ -129,7 +129,7 @@ def test_a_load_reports_its_progress_and_then_what_is_loaded() -> None:
         assert listener.events == [
             Loading(progress=Progress(activity="reading the weights", done=1, total=2)),
             Loading(progress=Progress(activity="reading the weights", done=2, total=2)),
-            Loaded(info=SCRIPTED_INFO),
+            Loaded(info=SCRIPTED_INFO, spec=SPEC),
         ]
         assert loader.specs == [SPEC]
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from app_pilot import app_on
-from scripted_engine import SCRIPTED_INFO, ScriptedEngine, ScriptedLoader
+from scripted_engine import SCRIPTED_INFO, ScriptedEngine
 
 from flas_engine.concept_library import LibraryConcept
-from flas_engine.errors import ModelError, RequestError
+from flas_engine.errors import RequestError
 from flas_engine.events import FinishReason
-from flas_engine.progress import Progress
 from flas_engine.worker import RunEnded
 from flas_tui.options import AppOptions
 from flas_tui.session import BASELINE, STEERED
@@ -22,9 +21,6 @@ from flas_tui.widgets.flow_time_slider import FlowTimeSlider
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from flas_engine.info import LoadSpec
-    from flas_engine.progress import ReportProgress
 
 
 class Gate:
@@ -65,22 +61,6 @@ async def test_what_the_command_line_says_is_in_the_inputs() -> None:
         assert request.lanes[STEERED].concepts[0].text == "formal"
         assert request.lanes[STEERED].flow_time == 2.0
         assert (request.seed, screen.run.setup.prompt) == (5, "Hi")
-
-
-async def test_a_run_asked_for_before_the_model_is_ready_is_queued_and_said_so() -> None:
-    is_loaded = threading.Event()
-
-    def load(spec: LoadSpec, *, progress: ReportProgress) -> ScriptedEngine:
-        assert is_loaded.wait(20)
-        return ScriptedLoader()(spec, progress=progress)
-
-    async with app_on(load=load) as screen:
-        await screen.press("enter")
-        await screen.until(lambda: "queued" in screen.status())
-        assert screen.run.state == "queued"
-        is_loaded.set()
-        await screen.until_over()
-        assert "pirate" in screen.text("steered")
 
 
 async def test_moving_t_in_mid_run_acts_on_the_next_token_and_is_marked() -> None:
@@ -222,12 +202,6 @@ async def test_an_engine_that_refuses_is_heard() -> None:
     async with app_on(ScriptedEngine(failure=RequestError("the prompt has 9 tokens too many"))) as screen:
         await screen.press("enter")
         await screen.until(lambda: "9 tokens too many" in screen.status())
-
-
-async def test_a_model_that_cannot_be_loaded_says_why_and_how_to_choose_another() -> None:
-    async with app_on(load=ScriptedLoader(failure=ModelError("no such model"))) as screen:
-        await screen.until(lambda: "no such model" in screen.status())
-        assert "m chooses one" in screen.frame()
 
 
 @pytest.mark.parametrize(("typed", "expected"), [("2.25", 2.25), ("-3", -3.0), ("nan", 1.5), ("9", 1.5), ("x", 1.5)])
@@ -389,14 +363,6 @@ async def test_hostile_text_reaches_no_title_list_or_pane_as_control(tmp_path: P
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
 
 
-async def test_a_model_without_a_flow_is_named_so() -> None:
-    from dataclasses import replace
-
-    engine = ScriptedEngine(info=replace(SCRIPTED_INFO, flow_id=None))
-    async with app_on(engine) as screen:
-        await screen.until(lambda: "no flow checkpoint" in screen.status())
-
-
 async def test_both_texts_are_saved_with_the_command_that_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,39 +379,6 @@ async def test_both_texts_are_saved_with_the_command_that_makes_them(
         import json
 
         assert json.loads(data.read_text())["lanes"][STEERED]["token_ids"] == screen.run.lanes[STEERED].token_ids
-
-
-async def test_every_action_is_in_the_help_and_in_the_palette() -> None:
-    from flas_tui.frame import NOT_IN_PALETTE
-    from flas_tui.keymap import ACTIONS
-
-    async with app_on(size=(120, 120)) as screen:
-        commands = " ".join(command.title for command in screen.app.get_system_commands(screen.compare))
-        await screen.press("escape", "question_mark")
-        await screen.pilot.pause()
-        shown = screen.frame()
-        for action in ACTIONS:
-            assert f"{action.title}." in shown, action.id
-            assert action.title in commands or action.id in NOT_IN_PALETTE, action.id
-
-
-async def test_keys_can_be_changed_in_the_settings() -> None:
-    engine = ScriptedEngine()
-    async with app_on(engine, settings=Settings(keys={"rerun": "f5"})) as screen:
-        await screen.press("enter")
-        await screen.until_over()
-        await screen.press("f5")
-        await screen.until_over()
-        assert len(engine.requests) == 2
-
-
-async def test_no_action_takes_a_key_that_terminals_keep_for_themselves() -> None:
-    from flas_tui.keymap import ACTIONS
-
-    taken = {"ctrl+b", "ctrl+a", "ctrl+enter", "shift+enter"}
-    for action in ACTIONS:
-        assert not taken & set(action.keys.split(","))
-        assert "alt+" not in action.keys
 
 
 async def test_the_slider_is_where_the_settings_say() -> None:
@@ -471,18 +404,18 @@ async def test_text_is_found_in_both_panes_and_escape_brings_the_slider_back() -
         await screen.until(lambda: screen.compare.query_one(FlowTimeSlider).display)
 
 
-async def test_a_load_that_is_called_off_is_no_error() -> None:
-    is_asked, network = threading.Event(), threading.Event()
-
-    def load(_: LoadSpec, *, progress: ReportProgress) -> ScriptedEngine:
-        while True:
-            is_asked.set()
-            progress(Progress(activity="downloading"))
-            network.wait(0.01)
-
-    async with app_on(load=load) as screen:
-        await screen.until(is_asked.is_set)
-        await screen.press("escape", "space")
-        await screen.until(lambda: screen.app.workbench.session.model.phase == "failed")
-        assert "called off" in screen.status()
-        assert "✗" not in screen.status()
+async def test_a_concept_from_the_rail_leaves_the_text_under_way_alone(tmp_path: Path) -> None:
+    async with app_on(folder=tmp_path, options=AppOptions(concept="formal", flow_time=0.5)) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+    gate = Gate(5)
+    options = AppOptions(concept="talk like a pirate", flow_time=1.5)
+    async with app_on(ScriptedEngine(before_pass=gate), folder=tmp_path, options=options) as screen:
+        await screen.press("enter")
+        await screen.until(gate.waiting.is_set)
+        await screen.press("C", "enter")
+        assert screen.compare.setup.concept == "formal"
+        assert "talk like a pirate · T 1.50" in screen.frame()
+        gate.open()
+        await screen.until_over()
+        assert screen.run.lanes[STEERED].moves == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -274,6 +275,15 @@ async def test_damage_is_named_and_what_was_read_stays(tmp_path: Path) -> None:
             file.write("{}\n")
         await browser.until_shown("is no generation")
         assert "talk like a pirate" in browser.frame()
+
+
+async def test_a_line_of_the_wrong_types_is_told_too(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path, num_concepts=2)
+    lines = generations_path(folder).read_text()
+    odd = json.loads(lines.splitlines()[0]) | {"key": "x", "input_id": None}
+    generations_path(folder).write_text(f"{lines}{json.dumps(odd)}\n")
+    async with browser_on(folder, settings=Settings()) as browser:
+        await browser.until_shown("failed unexpectedly")
 
 
 async def test_texts_are_written_again_in_the_compare_screen_from_which_one_comes_back(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import subprocess
@@ -18,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flas_engine.events import FinishReason
+from flas_engine.info import LoadSpec
 from flas_engine.request import Lane, Limits, Message, Request, Sampling, WeightedConcept
 from flas_tui import history as history_module
-from flas_tui.history import MIGRATIONS, History, HistoryError
+from flas_tui.history import MIGRATIONS, History, HistoryError, RunEntry
+from flas_tui.recording import from_record
 from flas_tui.run_record import (
     FlowTimeChange,
     LaneRecord,
@@ -30,6 +33,7 @@ from flas_tui.run_record import (
     request_from_json,
     request_to_json,
 )
+from flas_tui.session import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +53,7 @@ def record(
     return RunRecord(
         created_at=NOON + timedelta(hours=hours),
         model="demo",
+        spec=LoadSpec(model="demo", dtype="int8"),
         request=Request(
             lanes=(
                 Lane(conversation=conversation),
@@ -98,6 +103,23 @@ def test_a_run_comes_back_exactly_after_a_restart(path: Path) -> None:
     assert history.run(run_id) == replace(kept, id=run_id)
     assert history.runs() == [replace(kept, id=run_id)]
     history.close()
+
+
+def test_an_entry_is_what_lists_show_of_a_run(history: History) -> None:
+    kept = record()
+    run_id = history.add_run(kept)
+    unusual = replace(kept, lanes=(kept.lanes[0], replace(kept.lanes[1], logprobs=(-math.inf,), flow_time_changes=())))
+    history.add_run(unusual)
+    entry = RunEntry(
+        id=run_id,
+        created_at=NOON,
+        prompt="Tell me about the sea",
+        concept="pirate",
+        flow_time=1.75,
+        seed=2**63 - 1,
+    )
+    assert history.entries() == [replace(entry, id=run_id + 1, flow_time=1.5), entry]
+    assert history.entries(search="zanzibar") == []
 
 
 def test_a_run_written_in_another_time_zone_is_the_same_moment(history: History) -> None:
@@ -267,6 +289,25 @@ def test_a_history_of_an_earlier_version_is_brought_forward(path: Path, monkeypa
         assert connection.execute("SELECT note FROM concepts").fetchall() == [(None,), (None,)]
 
 
+def test_a_run_from_before_specs_were_kept_comes_back_by_the_models_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "MIGRATIONS", MIGRATIONS[:1])
+    History(path).close()
+    kept = record()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO runs (created_at, model, request, lanes) VALUES (?, 'demo', ?, ?)",
+            (NOON.isoformat(), request_to_json(kept.request), lanes_to_json(kept.lanes)),
+        )
+    monkeypatch.undo()
+    history = History(path)
+    (old,) = history.runs()
+    history.close()
+    assert old.spec is None
+    assert from_record(old).writer == Writer(name="demo", spec=LoadSpec(model="demo"))
+
+
 def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     History(path).close()
     monkeypatch.setattr(history_module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE later (id); CREATE TABLE runs (id)"))
@@ -281,7 +322,7 @@ def test_a_history_of_a_later_version_is_refused_and_left_alone(path: Path) -> N
     History(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(HistoryError, match="schema 99, this flas-tui reads up to 1; update flas-tui"):
+    with pytest.raises(HistoryError, match="schema 99, this flas-tui reads up to 2; update flas-tui"):
         History(path)
     assert path.exists()
     assert not list(path.parent.glob("*damaged*"))

