@@ -15,6 +15,7 @@ from flas_engine.errors import EvaluationError, FlasError
 from flas_engine.evaluation.results import plan_path, read_judges, read_plan
 from flas_engine.evaluation.scores import load_evaluation
 from flas_tui.evaluation_summary import choose_judge, count_planned
+from flas_tui.logs import as_flas_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,8 +84,8 @@ class EvaluationWatcher:
             if plan_path(self.folder).exists():
                 num_planned = count_planned(read_plan(self.folder))
             evaluated = load_evaluation(self.folder, judge or choose_judge(read_judges(self.folder)))
-        except FlasError as error:
-            failure = error
+        except Exception as error:  # of a thread: nobody else would ever hear of it
+            failure = as_flas_error(error, f"reading {self.folder}")
         with self.lock:
             self.evaluated = evaluated if evaluated is not None else self.evaluated
             self.num_planned, self.error, self.is_growing = num_planned, failure, is_growing

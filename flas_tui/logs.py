@@ -8,10 +8,24 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from flas_engine.errors import FlasError
 from flas_engine.paths import log_dir
 from flas_tui.secrets import redact
 
 MAX_LOG_BYTES = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+def as_flas_error(error: Exception, what: str) -> FlasError:
+    """Return what to show for `error`: itself when it was made to be shown, else a line on a defect, which is logged.
+
+    `what` is what was being done.
+    """
+    if isinstance(error, FlasError):
+        return error
+    log.error("%s failed", what, exc_info=error)
+    return FlasError(f"{what} failed unexpectedly ({type(error).__name__}: {error}); the log has the details")
 
 
 class RedactingFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flas_engine.errors import FlasError
 from flas_engine.training.curves import RunCurves, is_live
 from flas_engine.training.metrics import METRICS_FILE, POLL_SECONDS, MetricsReader
+from flas_tui.logs import as_flas_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +57,9 @@ class RunWatcher:
                 self._look(reader)
                 if self.is_all_read:
                     self._stop.wait(self._poll_seconds)
-        except FlasError as error:
+        except Exception as error:  # of a thread: nobody else would ever hear of it
             with self.lock:
-                self.error = error
+                self.error = as_flas_error(error, f"reading {self.run}")
                 self.version += 1
 
     def _look(self, reader: MetricsReader) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,8 @@ def _evaluate(options: EvalOptions, wishes: Wishes, shard: Shard, *, is_first: b
         say(f"going on: {work.num_done:,} of {work.num_texts:,} texts are there")
     _run(engine, work, room, options)
     if is_first:
-        say(f"{_part(work)} is done; go on with: flas-tui judge {options.out}")
+        if not options.quiet:
+            say(f"{_part(work)} is done; go on with: flas-tui judge {shlex.quote(str(options.out))}")
         done = {"folder": str(work.folder), "texts": work.num_texts, "written": len(work.missing)}
         _write(done if options.as_json else {"folder": str(options.out)}, options)
 

@@ -19,7 +19,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from flas_engine.errors import FlasError
+from flas_tui.logs import as_flas_error
 from flas_tui.safe_text import visible_line
 from flas_tui.widgets.history_panel import RailList
 from flas_tui.widgets.inspector import format_bytes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+    from flas_engine.errors import FlasError
     from flas_engine.hub.catalog import CatalogEntry
 
 NAME_CELLS = 24
@@ -152,8 +153,8 @@ class ModelPicker(ModalScreen[str | None]):
     def _look(self) -> None:
         try:
             self.post_message(self.LookedAround(*self._survey()))
-        except FlasError as error:
-            self.post_message(self.Failed(error))
+        except Exception as error:  # of a thread: nobody else would ever hear of it
+            self.post_message(self.Failed(as_flas_error(error, "looking for models")))
 
     @on(LookedAround)
     def _show(self, event: LookedAround) -> None:

@@ -75,7 +75,7 @@ class RunBar(FactBar):
         words, fraction = describe_progress(run)
         status = "reading" if is_reading else f"{SIGNS.get(state, '✗')} {STATE_WORDS.get(state, state)}"
         parts = [
-            ("label" if is_reading else STYLES.get(state, "error"), status),
+            ("label" if is_reading else STYLES.get(state, "error"), visible_line(status)),
             ("name", Content(visible_line(name)).truncate(NAME_CELLS, ellipsis=True).plain),
         ]
         parts += [("label", words)] if words else []
