@@ -14,6 +14,7 @@ from flas_engine.checkpoint import find_flow_file
 from flas_engine.concept_library import LIBRARY_FILE
 from flas_engine.config import read_flow_config
 from flas_engine.errors import TrainingError
+from flas_engine.hub.catalog import HUB_SOURCE
 from flas_engine.hub.failures import HTTP_ERROR
 from flas_engine.hub.snapshot import parse_repository
 from flas_engine.training.card import CARD_FILE, FIGURE_FILE, write_card
@@ -56,7 +57,12 @@ def files_to_publish(folder: Path) -> list[Path]:
     file = find_flow_file(folder)
     if file.suffix != ".safetensors":
         raise TrainingError(f"{file} is not in released form; publish a folder with safetensors and config.json")
-    read_flow_config(folder / "config.json")
+    base = read_flow_config(folder / "config.json").model_id
+    if base and not HUB_SOURCE.fullmatch(base):
+        raise TrainingError(
+            f"the base {base!r} is a folder of yours, which nobody else has; set model_id in "
+            f"{folder / 'config.json'} to the base's Hub repository (owner/name), and publish again"
+        )
     if not (folder / CARD_FILE).exists():
         raise TrainingError(f"{folder} has no {CARD_FILE}; a flow is published with its model card")
     return [file, folder / "config.json", *(folder / name for name in COMPANIONS if (folder / name).exists())]

@@ -214,26 +214,33 @@ def test_what_is_no_result_is_refused_with_what_to_give(run: Path, tmp_path: Pat
 
 
 @pytest.fixture
+def shareable(run: Path, tmp_path: Path) -> Path:
+    """The run with a base that others have, too."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = copy / "flow" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_id": "owner/base"}))
+    return copy
+
+
+@pytest.fixture
 def hub() -> Hub:
     return Hub({})
 
 
-def test_a_run_is_published_with_its_card(run: Path, hub: Hub, tmp_path: Path) -> None:
-    library = run / "flow" / LIBRARY_FILE
-    library.touch()
+def test_a_run_is_published_with_its_card(shareable: Path, hub: Hub, tmp_path: Path) -> None:
+    (shareable / "flow" / LIBRARY_FILE).touch()
     with hub:
         machine = Machine(tmp_path, hub.url)
-        done = machine.run("train", "publish", str(run), "--repo", "me/flow", "--private", HF_TOKEN=GOOD_TOKEN)
+        done = machine.run("train", "publish", str(shareable), "--repo", "me/flow", "--private", HF_TOKEN=GOOD_TOKEN)
         assert done.exit_code == 0, done.err
         assert done.out.strip() == f"{hub.url}/me/flow"
         published = hub.repos["me/flow"]
         assert published.is_private
         assert {"README.md", "config.json", "curves.svg", LIBRARY_FILE} < set(published.files)
-        (tensors,) = (run / "flow").glob("*.safetensors")
+        (tensors,) = (shareable / "flow").glob("*.safetensors")
         assert published.files[tensors.name] == tensors.read_bytes()
-        again = machine.run("train", "publish", str(run), "--repo", "me/flow", HF_TOKEN=GOOD_TOKEN)
+        again = machine.run("train", "publish", str(shareable), "--repo", "me/flow", HF_TOKEN=GOOD_TOKEN)
         assert again.exit_code == 0, again.err
-    library.unlink()
 
 
 @pytest.mark.parametrize(
@@ -246,28 +253,34 @@ def test_a_run_is_published_with_its_card(run: Path, hub: Hub, tmp_path: Path) -
     ],
 )
 def test_what_the_hub_refuses_is_explained_without_the_token(
-    run: Path, hub: Hub, tmp_path: Path, token: str | None, status: int | None, words: str
+    shareable: Path, hub: Hub, tmp_path: Path, token: str | None, status: int | None, words: str
 ) -> None:
     with hub:
         hub.faults.status = status
         variables = {} if token is None else {"HF_TOKEN": token}
-        done = Machine(tmp_path, hub.url).run("train", "publish", str(run), "--repo", "me/flow", **variables)
+        done = Machine(tmp_path, hub.url).run("train", "publish", str(shareable), "--repo", "me/flow", **variables)
     assert done.exit_code == 1, done.err
     assert words in done.err
     assert "Traceback" not in done.err
     assert token is None or token not in done.err + done.out
 
 
-def test_publishing_offline_or_what_is_no_result_is_explained(run: Path, tmp_path: Path) -> None:
+def test_publishing_offline_or_what_is_no_result_is_explained(shareable: Path, tmp_path: Path) -> None:
     machine = Machine(tmp_path, "http://127.0.0.1:1")
     arguments = ("--repo", "me/flow")
-    offline = machine.run("train", "publish", str(run), *arguments, HF_TOKEN=GOOD_TOKEN)
+    offline = machine.run("train", "publish", str(shareable), *arguments, HF_TOKEN=GOOD_TOKEN)
     assert "no connection to http://127.0.0.1:1" in offline.err
     nothing = machine.run("train", "publish", str(tmp_path), *arguments, HF_TOKEN=GOOD_TOKEN)
     assert "neither a flow nor a training run" in nothing.err
-    named = machine.run("train", "publish", str(run), "--repo", "just-a-name", HF_TOKEN=GOOD_TOKEN)
+    named = machine.run("train", "publish", str(shareable), "--repo", "just-a-name", HF_TOKEN=GOOD_TOKEN)
     assert "give --repo owner/name" in named.err
     assert {offline.exit_code, nothing.exit_code, named.exit_code} == {1}
+
+
+def test_a_flow_on_a_base_that_only_this_user_has_is_not_published(run: Path, tmp_path: Path) -> None:
+    done = Machine(tmp_path, "http://127.0.0.1:1").run("train", "publish", str(run), "--repo", "me/flow")
+    assert done.exit_code == 1
+    assert f"set model_id in {run / 'flow' / 'config.json'} to the base's Hub repository" in " ".join(done.err.split())
 
 
 def test_the_command_evaluates_a_run_on_what_it_held_out(run: Path, tmp_path: Path) -> None:
