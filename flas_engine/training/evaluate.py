@@ -63,7 +63,8 @@ def evaluate(
     for index, (cell, of_cell) in enumerate(cells.items()):
         name = " ".join(filter(None, cell))
         progress(Progress(activity=f"losses: {name}", done=index, total=len(cells)))
-        others = [row for row in rows if row.concept_id not in {each.concept_id for each in of_cell}]
+        own = {row.concept_id for row in of_cell}
+        others = [row for row in rows if row.concept_id not in own]
         losses.append(_measure(engine, cell, of_cell, others, sources, settings))
     for index, (cell, of_cell) in enumerate(cells.items()):
         progress(Progress(activity=f"texts: {' '.join(filter(None, cell))}", done=index, total=len(cells)))

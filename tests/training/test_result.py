@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,13 @@ def test_rows_of_an_evaluation_may_be_any(engine: Engine) -> None:
     cells = evaluate(engine, [*rows, other], (), replace(SETTINGS, num_concepts=1)).losses
     assert [(cell.split, cell.group) for cell in cells] == [("unseen", "style"), ("val", "style")]
     assert all(cell.shuffled is not None for cell in cells)  # under the concept of the other cell
+
+
+def test_rows_of_one_concept_each_are_evaluated_at_a_rate_nobody_waits_for(engine: Engine) -> None:
+    rows = [Row(prompt="p", output="o", concepts=("a",), concept_id=f"{n}", split="val") for n in range(20_000)]
+    began = time.process_time()
+    evaluate(engine, rows, (), replace(SETTINGS, num_rows=1, num_concepts=1))
+    assert time.process_time() - began < 5.0  # a look at all rows for each row takes over 20
 
 
 def test_a_run_ends_with_a_card(run: Path) -> None:
