@@ -116,8 +116,8 @@ def measure_coordinates(
 ) -> None:
     """Set the field's coordinates to mean and standard deviation over the first examples and their concepts."""
     assert field.coordinates is not None
-    texts = [torch.tensor([[*each.prompt_ids, *each.output_ids]], device=base.device) for each in examples]
-    activations = (run_lower(base, field.config.layer, ids)[0] for ids in texts[:MEASURED_ROWS])
+    texts = ([*each.prompt_ids, *each.output_ids] for each in examples[:MEASURED_ROWS])
+    activations = (run_lower(base, field.config.layer, torch.tensor([ids], device=base.device))[0] for ids in texts)
     wordings = list(dict.fromkeys(wording for example in examples for wording in example.concepts))
     encoded = (concepts.get(wording) for wording in wordings[:MEASURED_CONCEPTS])
     mean, scale = mean_and_scale(h_LD[FIRST_MEASURED:] for h_LD in activations)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from tiny_run import tensors_in, tiny_recipe, write_base, write_rows
 
 from flas_engine.errors import TrainingError
+from flas_engine.training import initialise
+from flas_engine.training.feed import ConceptStates
+from flas_engine.training.initialise import make_field, measure_coordinates
+from flas_engine.training.prepare import prepare
 from flas_engine.training.run import train
 from flas_tui.commands.train_run import recipe_of
 
@@ -54,3 +59,21 @@ def test_a_flow_of_another_shape_is_refused_and_nothing_is_written(base: Path, f
     with pytest.raises(TrainingError, match="has standardised True, the recipe False"):
         train(recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_coordinates_are_measured_on_the_first_rows_and_the_others_are_not_read(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initialise, "MEASURED_ROWS", 3)
+    rows = write_rows(tmp_path / "rows.jsonl")
+    prepared = prepare(tiny_recipe(base, rows, standardised=True), torch.device("cpu"))
+    field = make_field(prepared.base, prepared.config, from_base=False, seed=0)
+    concepts = ConceptStates(prepared.base, prepared.tokenizer, 64)
+    unreadable: Any = ("no", "ids")
+    few, many = prepared.examples[:3], [replace(each, prompt_ids=unreadable) for each in prepared.examples[3:]]
+    means = []
+    for examples in (few, [*few, *many]):
+        measure_coordinates(field, prepared.base, examples, concepts)
+        assert field.coordinates is not None
+        means.append(field.coordinates.h_mean.clone())
+    assert torch.equal(*means)
