@@ -121,8 +121,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if not least <= value <= most:
-                allowed = f"{least:g} or more" if most == _ANY else f"{least:g} to {most:g}"
+            if not least <= value <= most or value == _ANY:
+                finite = ", and finite" if value == _ANY else ""
+                allowed = f"{least:g} or more{finite}" if most == _ANY else f"{least:g} to {most:g}"
                 raise TrainingError(f"the recipe's {name} is {value!r}; it must be {allowed}")
         for name, words in _CHOICES.items():
             if getattr(self, name) not in words:

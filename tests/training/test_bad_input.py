@@ -223,6 +223,8 @@ def test_activations_that_do_not_fit_the_disk_are_refused_before_anything_is_wri
         ({"learning_rte": 1.0}, "no learning_rte; its keys are"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'; it must be a number"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be"),
+        ({"epochs": float("inf")}, "epochs is inf; it must be 1e-12 or more, and finite"),
+        ({"activation_gigabytes": float("inf")}, "activation_gigabytes is inf; it must be 0 or more, and finite"),
         ({"batch_size": 0}, "batch_size is 0; it must be 1 or more"),
         ({"blocks": 1.5}, "blocks is 1.5; it must be a whole number"),
         ({"mlp": 1}, "mlp is 1; it must be true or false"),
