@@ -134,7 +134,7 @@ class EndpointClient:
         port = parts.port or (HTTPS_PORT if parts.scheme == "https" else HTTP_PORT)
         try:
             socket.create_connection((parts.hostname or "", port), timeout=self._endpoint.timeout_seconds).close()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that no machine can have
             raise self._no_connection(type(error).__name__) from None
 
     def ask(self, question: str, *, max_tokens: int, temperature: float, seed: int | None = None) -> Reply:

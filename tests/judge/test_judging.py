@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -139,11 +140,12 @@ def test_an_account_without_credit_stops_at_once(server: ChatServer, tmp_path: P
     assert read_judgements(tmp_path) == []
 
 
-def test_no_server_at_all_stops_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1:9", "too-long-for-a-name" * 4])
+def test_no_server_at_all_stops_at_once(tmp_path: Path, host: str) -> None:
     generations = write_generations(tmp_path, ["text"] * 20)
-    endpoint = Endpoint(url="http://127.0.0.1:9/v1", model="tiny")
+    endpoint = Endpoint(url=f"http://{host}/v1", model="tiny")
     judge = EndpointJudge(info=endpoint_info("tiny", RUBRIC), endpoint=endpoint, rubric=RUBRIC)
-    with pytest.raises(EndpointError, match=r"no connection to http://127\.0\.0\.1:9/v1"):
+    with pytest.raises(EndpointError, match=f"no connection to http://{re.escape(host)}/v1"):
         run(tmp_path, generations, judge)
     assert read_judgements(tmp_path) == []
 
