@@ -58,6 +58,8 @@ class Faults:
     """Send nothing more after so many bytes of a body, but keep the connection."""
     ignores_ranges: bool = False
     garbles: bool = False
+    bad_moments: int = 0
+    """Answer so many requests for a body with status 503."""
     status: int | None = None
     """Answer everything with this status."""
     at_half: Callable[[], None] | None = None
@@ -204,6 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
         if content is None:
             return _error(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": repo.commit})
         headers = {"ETag": f'"{etag_of(name, content)}"', "X-Repo-Commit": repo.commit, "Accept-Ranges": "bytes"}
+        if self.hub.faults.bad_moments and is_large(name) and self.command == "GET":
+            self.hub.faults.bad_moments -= 1
+            return _Answer(status=503)
         if self.hub.faults.garbles and is_large(name):
             content = content[:-1] + bytes([content[-1] ^ 1])
         wanted = self.headers["Range"]

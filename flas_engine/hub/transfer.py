@@ -36,6 +36,8 @@ NUM_RETRIES = 5
 """How often a broken connection is taken up again without a byte having come."""
 RETRY_SECONDS = 1.0
 _PARTIAL_CONTENT = 206
+_SERVER_ERROR = 500
+"""This status and those above: it is the Hub that has a bad moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,16 +160,21 @@ class Transfer:
         start, retries = self._done, NUM_RETRIES
         while partial.num_bytes < file.num_bytes:
             before = partial.num_bytes
+            failure: Exception = DownloadError(
+                f"{file.name} of {self._repository} ends too early on the Hub; try again later"
+            )
             try:
                 self._stream(file, partial, start)
             except HTTP_ERROR as error:
-                if retries <= 0 or isinstance(error, HfHubHTTPError):  # an answer that another try will not change
-                    raise
+                if isinstance(error, HfHubHTTPError) and error.response.status_code < _SERVER_ERROR:
+                    raise  # an answer that another try will not change
+                failure = error
             if partial.num_bytes > before:
                 retries = NUM_RETRIES
-            elif (retries := retries - 1) < 0:
-                raise DownloadError(f"{file.name} of {self._repository} ends too early on the Hub; try again later")
+            elif retries == 0:
+                raise failure
             else:
+                retries -= 1
                 self._watch.wait(RETRY_SECONDS)
 
     def _stream(self, file: RemoteFile, partial: PartialFile, start: int) -> None:

@@ -16,6 +16,7 @@ from hub_machine import BASE, FLOW, SHARD, WANTED, WRONG_TOKEN, Machine, one_mes
 from hub_server import GOOD_TOKEN, OUTSIDER_TOKEN, etag_of
 
 from flas_engine.concept_library import LIBRARY_FILE
+from flas_engine.hub.transfer import NUM_RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +129,19 @@ def test_a_broken_connection_is_taken_up_where_it_broke(machine: Machine, hub: H
     assert outcome.exit_code == 0, outcome.err
     assert [seen.range for seen in hub.seen if seen.range] == ["bytes=200000-"]
     assert machine.cached(BASE)[SHARD] == tiny_base()[SHARD]
+
+
+def test_a_hub_that_has_bad_moments_is_asked_again_for_as_long_as_bytes_come(machine: Machine, hub: Hub) -> None:
+    hub.faults.bad_moments, hub.faults.cut_after = NUM_RETRIES, 200_000
+    outcome = machine.run("download", BASE)
+    assert outcome.exit_code == 0, outcome.err
+    assert machine.cached(BASE)[SHARD] == tiny_base()[SHARD]
+
+
+def test_a_hub_that_keeps_failing_is_given_up_with_its_status(machine: Machine, hub: Hub) -> None:
+    hub.faults.bad_moments = NUM_RETRIES + 1
+    assert "the Hub answers 503" in failed(machine.run("download", BASE))
+    assert hub.faults.bad_moments == 0
 
 
 def test_a_killed_download_goes_on_from_the_bytes_that_are_there(machine: Machine, hub: Hub) -> None:
