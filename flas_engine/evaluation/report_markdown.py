@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from flas_engine.evaluation.notes import (
@@ -16,38 +15,21 @@ from flas_engine.evaluation.notes import (
 )
 from flas_engine.evaluation.published import CARE, PUBLISHED_TABLES
 from flas_engine.evaluation.results import ASPECTS
+from flas_engine.markdown import fenced, inline, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from flas_engine.evaluation.report import ColumnSummary, Report, ShownConcept
     from flas_engine.evaluation.scores import EvaluatedText
 
 MOST_CONCEPTS = 200
 """In the table of concepts; the CSV has them all."""
-_ACTIVE = re.compile(r"([\\`*_\[\]<|~&$])")
-"""What Markdown, GitHub's too, acts on within a line; what acts at the beginning of one never stands there."""
 
 
 def render_markdown(report: Report) -> str:
     """Return the report as GitHub's Markdown."""
     return "\n".join(_lines(report)) + "\n"
-
-
-def inline(text: str) -> str:
-    """Return a text that stays in its line and its cell and acts on nothing."""
-    return _ACTIVE.sub(r"\\\1", " ".join(_printable(text).split()))
-
-
-def fenced(text: str) -> str:
-    """Return a text in a code block that nothing in it can end."""
-    runs = [len(run) for run in re.findall(r"`+", text)]
-    fence = "`" * max(3, *(run + 1 for run in runs), 3)
-    return f"{fence}text\n{_printable(text)}\n{fence}"
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -78,16 +60,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield from (f"- {inline(name)}: {inline(value)}" for name, value in report.facts)
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(heading)} |"
-    yield "|---|" + "---:|" * (len(heading) - 1)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
 def _summary(rows: Sequence[ColumnSummary]) -> Iterator[str]:
     heading = ["", *MEASURE_NAMES.values(), "HM against prompting", "against baseline", "missing", "HM, missing as 0"]
-    yield from _table(heading, map(_summary_cells, rows))
+    yield table(heading, map(_summary_cells, rows))
 
 
 def _summary_cells(row: ColumnSummary) -> list[str]:
@@ -103,9 +78,9 @@ def _summary_cells(row: ColumnSummary) -> list[str]:
 
 def _published() -> Iterator[str]:
     yield f"\n## Beside published numbers\n\n{CARE}"
-    for table in PUBLISHED_TABLES:
-        yield f"\n{table.caption}\n"
-        yield from _table(table.heading, table.rows)
+    for published in PUBLISHED_TABLES:
+        yield f"\n{published.caption}\n"
+        yield table(published.heading, published.rows)
 
 
 def _concepts(report: Report) -> Iterator[str]:
@@ -116,7 +91,7 @@ def _concepts(report: Report) -> Iterator[str]:
         [inline(row.concept.concept), *("" if each is None else f"{each.hm:.2f}" for each in row.scores)]
         for row in report.concepts[:MOST_CONCEPTS]
     )
-    yield from _table(["concept", *(inline(row.label) for row in report.columns)], rows)
+    yield table(["concept", *(inline(row.label) for row in report.columns)], rows)
 
 
 def _shown(shown: ShownConcept) -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flas_engine.atomic import write_atomically
 from flas_engine.config import read_flow_config
 from flas_engine.errors import TrainingError
+from flas_engine.markdown import fenced, inline, table
 from flas_engine.training.card_samples import describe_samples
 from flas_engine.training.curves import RunCurves
 from flas_engine.training.evaluation_file import read_evaluation
@@ -26,8 +27,6 @@ from flas_engine.training.recipe import recipe_text
 from flas_engine.training.split import SPLIT_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from flas_engine.config import FlowConfig
     from flas_engine.training.evaluation_file import Evaluation
 
@@ -65,16 +64,6 @@ def write_card(run: Path) -> Path:
     return folder.flow / CARD_FILE
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is to the left, numbers are to the right."""
-    lines = [_row(columns), "|---|" + "---:|" * (len(columns) - 1)]
-    return "\n".join([*lines, *(_row(row) for row in rows)])
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
 def _flow_name(folder: Path) -> str:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
@@ -93,12 +82,12 @@ def _header(config: FlowConfig) -> str:
 def _base_name(config: FlowConfig) -> str:
     if _REPOSITORY.fullmatch(config.model_id):
         return f"[{config.model_id}](https://huggingface.co/{config.model_id})"
-    return f"`{Path(config.model_id).name}`" if config.model_id else "its base model"
+    return inline(Path(config.model_id).name) if config.model_id else "its base model"
 
 
 def _introduction(name: str, config: FlowConfig) -> str:
     return (
-        f"# {name}\n\n"
+        f"# {inline(name)}\n\n"
         f"A flow for flow-based activation steering of {_base_name(config)}: what decoder layer "
         f"{config.layer} hands on is carried along a learned velocity field, conditioned on a concept in plain words, "
         "for a flow time T. T = 0 is the model as it is; 1 to 2 is the range to use."
@@ -129,7 +118,9 @@ def _use(config: FlowConfig) -> str:
 def _training(folder: RunFolder, curves: RunCurves) -> str:
     recipe = folder.read_recipe()
     split = _read_json(folder.path / SPLIT_FILE)
-    sources = [(Path(each["path"]).name, f"{each['num_rows']:,}", f"`{each['sha256']}`") for each in split["sources"]]
+    sources = [
+        (inline(Path(each["path"]).name), f"{each['num_rows']:,}", f"`{each['sha256']}`") for each in split["sources"]
+    ]
     facts = [
         f"{len(split['train']):,} rows trained, {len(split['validation']):,} rows held out, "
         f"{len(split['held_out_concepts']):,} concepts held out whole."
@@ -139,16 +130,18 @@ def _training(folder: RunFolder, curves: RunCurves) -> str:
         facts.append(f"outputs, on {start.device} in {start.dtype}; seed {recipe.seed}.")
     if recipe.init_flow:
         path = Path(recipe.init_flow)
-        facts.append(f"Began with the flow of {path.parent.name if path.name == folder.flow.name else path.name}.")
+        name = path.parent.name if path.name == folder.flow.name else path.name
+        facts.append(f"Began with the flow of {inline(name)}.")
     if (best := curves.best) is not None and curves.end is not None and curves.end.best_update is not None:
         facts.append(f"Best validation {best.losses['1']:.3f} nats a token, after update {best.update:,}.")
     written_with = ", ".join(f"{package} {version(package)}" for package in VERSIONS)
+    recipe_block = fenced(_public(recipe_text(recipe)).rstrip(), "toml")
     return "\n\n".join(
         [
             "## How it was trained",
             " ".join(facts),
             table(("data", "rows", "sha256"), sources),
-            f"<details><summary>The recipe</summary>\n\n```toml\n{_public(recipe_text(recipe))}```\n\n</details>",
+            f"<details><summary>The recipe</summary>\n\n{recipe_block}\n\n</details>",
             f"Versions: {written_with}.",
         ]
     )
@@ -208,7 +201,7 @@ def _losses(evaluation: Evaluation) -> str:
     times = [format_flow_time(time) for time in evaluation.settings.flow_times]
     rows = [
         [
-            f"{cell.split} {cell.group}".strip(),
+            inline(f"{cell.split} {cell.group}"),
             str(cell.num_rows),
             *(f"{cell.losses[time]:.2f}" for time in times),
             "" if cell.shuffled is None else f"{cell.shuffled:.2f}",
@@ -228,7 +221,7 @@ def _markers(evaluation: Evaluation) -> str:
     times = [format_flow_time(time) for time in evaluation.settings.text_times]
     rows = [
         [
-            f"{cell.split} {cell.group}".strip(),
+            inline(f"{cell.split} {cell.group}"),
             str(cell.num_texts),
             *(f"{cell.rates[time]:.0%}" for time in times),
         ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
+
+from flas_engine.markdown import fenced, inline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ SHOWN_TIMES = (0.0, 1.0)
 LIBRARY = "library"
 """Of this split every text is shown, at T = 1.5 too: what the flow says of itself is to be seen whole."""
 LIBRARY_TIMES = (0.0, 1.0, 1.5)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def describe_samples(texts: Sequence[WrittenText], seed: int) -> list[str]:
@@ -38,7 +38,5 @@ def describe_samples(texts: Sequence[WrittenText], seed: int) -> list[str]:
 def _describe(cell: str, by_time: dict[float, WrittenText], times: Sequence[float]) -> str:
     first = next(iter(by_time.values()))
     lines = [f"T {time:g}: {by_time[time].text.strip()}" for time in times if time in by_time]
-    body = _CONTROLS.sub("\ufffd", "\n\n".join([f"> {first.prompt.strip()}", *lines]))
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", body)), default=0))  # no text ends the block
-    concept = _CONTROLS.sub("\ufffd", " ".join(first.concept.split())).replace("*", "\\*")
-    return f"**{concept}** ({cell})\n\n{fence}text\n{body}\n{fence}"
+    body = "\n\n".join([f"> {first.prompt.strip()}", *lines])
+    return f"**{inline(first.concept)}** ({inline(cell)})\n\n{fenced(body)}"

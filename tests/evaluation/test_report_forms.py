@@ -16,10 +16,11 @@ from markdown_it import MarkdownIt
 from flas_engine.evaluation.notes import ESTIMATE
 from flas_engine.evaluation.report_files import FORMS, render_csv, render_json
 from flas_engine.evaluation.report_html import escaped, render_html
-from flas_engine.evaluation.report_markdown import fenced, inline, render_markdown
+from flas_engine.evaluation.report_markdown import render_markdown
 from flas_engine.evaluation.reporting import report_on
 from flas_engine.evaluation.scores import score
 from flas_engine.evaluation.summarise import summarise
+from flas_engine.markdown import fenced, inline
 from flas_tui.commands.report_view import COLUMNS, draw_scale, render
 
 if TYPE_CHECKING:

@@ -6,18 +6,21 @@ import json
 import math
 import shutil
 import time
+from collections import Counter
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hub_machine import Machine
 from hub_server import GOOD_TOKEN, OUTSIDER_TOKEN, Hub
+from markdown_it import MarkdownIt
 from tiny_run import tiny_recipe, write_base, write_rows
 
 from flas_engine.concept_library import LIBRARY_FILE, LibraryConcept
 from flas_engine.data.rows import Row
 from flas_engine.engine import load_engine
 from flas_engine.errors import TrainingError
+from flas_engine.markdown import fenced
 from flas_engine.request import Lane, Message, WeightedConcept
 from flas_engine.training.card import write_card
 from flas_engine.training.card_samples import describe_samples
@@ -208,6 +211,27 @@ def test_no_text_of_a_model_breaks_out_of_its_card() -> None:
     assert part.startswith("**\\*\\*x\\*\\* # y** (val)")
     assert part.count("`````") == 2
     assert "\x1b" not in part
+
+
+def test_nothing_that_a_card_quotes_is_an_image_a_link_or_a_page(run: Path, engine: Engine) -> None:
+    hostile = "![x](http://tracker.example/a.png) <img src=//tracker.example> [y](http://z.example) | `"
+    row = Row(prompt=hostile, output="o", concepts=(hostile,), concept_id=hostile, split=hostile, group=hostile)
+    found = evaluate(engine, [row, replace(row, split="noun:whales", concept_id="noun:whales")], (), SETTINGS)
+    kinds = []
+    for evaluation in (found, replace(found, losses=(), markers=(), texts=())):
+        write_evaluation(run / "flow", evaluation)
+        tokens = MarkdownIt("commonmark").enable("table").parse(write_card(run).read_text())
+        nested = [child for token in tokens for child in (token.children or [])]
+        kinds.append(Counter(token.type for token in (*tokens, *nested)))
+    (run / "flow" / EVALUATION_FILE).unlink()
+    added = kinds[0] - kinds[1]
+    assert added["fence"] == 2
+    assert not added.keys() & {"html_block", "html_inline", "link_open", "image", "code_inline"}
+
+
+def test_a_card_keeps_the_spaces_and_joined_letters_of_a_text() -> None:
+    for text in ("10\u00a0km", "\u3000", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "mi\u200cxaham"):
+        assert text in fenced(text)
 
 
 def test_what_is_no_result_is_refused_with_what_to_give(run: Path, tmp_path: Path) -> None:
