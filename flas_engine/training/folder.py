@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from flas_engine.atomic import write_atomically
 from flas_engine.errors import TrainingError
+from flas_engine.training.curves import LOCK_FILE
 from flas_engine.training.metrics import METRICS_FILE
 from flas_engine.training.recipe import Recipe, differences, make_recipe, read_recipe, recipe_text
 from flas_engine.training.split import check_sources, write_split
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from flas_engine.training.split import Split
 
 CONFIG_FILE = "config.toml"
-LOCK_FILE = "run.lock"
 LEFT_OUT_FILE = "left_out.jsonl"
 UNFINISHED = ".unfinished-"
 """What a folder is called while it is written."""
