@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flas_engine.atomic import write_atomically
 from flas_engine.config import read_flow_config
 from flas_engine.errors import TrainingError
+from flas_engine.hub.catalog import HUB_SOURCE
 from flas_engine.markdown import fenced, inline, table
 from flas_engine.training.card_samples import describe_samples
 from flas_engine.training.curves import RunCurves
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 CARD_FILE, FIGURE_FILE, NOTES_FILE = "README.md", "curves.svg", "notes.md"
 MOST_VALIDATIONS = 10
 """In the table of the curves."""
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 VERSIONS = ("flas-tui", "torch", "transformers")
 
 
@@ -74,14 +74,14 @@ def _flow_name(folder: Path) -> str:
 def _header(config: FlowConfig) -> str:
     """Return the Hub's metadata; JSON strings are YAML strings."""
     lines = ["library_name: flas-tui", "pipeline_tag: text-generation"]
-    if _REPOSITORY.fullmatch(config.model_id):
-        lines += [f"base_model: {json.dumps(config.model_id)}", "base_model_relation: adapter"]
+    if (repository := HUB_SOURCE.fullmatch(config.model_id)) is not None:
+        lines += [f"base_model: {json.dumps(repository['id'])}", "base_model_relation: adapter"]
     return "\n".join(["---", *lines, "tags:", "- flas", "- activation-steering", "- flow", "---"])
 
 
 def _base_name(config: FlowConfig) -> str:
-    if _REPOSITORY.fullmatch(config.model_id):
-        return f"[{config.model_id}](https://huggingface.co/{config.model_id})"
+    if (repository := HUB_SOURCE.fullmatch(config.model_id)) is not None:
+        return f"[{inline(repository['id'])}](https://huggingface.co/{repository['id']})"
     return inline(Path(config.model_id).name) if config.model_id else "its base model"
 
 
