@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import torch
+
+from flas_engine.versions import package_versions
 
 BANDWIDTH_BYTES = 1 << 30
 
@@ -32,8 +33,7 @@ def describe_machine(device: torch.device) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of what decides the speed."""
-    names = ("flas-tui", "torch", "transformers")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    return {"python": platform.python_version()} | package_versions()
 
 
 def _processor() -> str:

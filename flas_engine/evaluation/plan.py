@@ -6,7 +6,6 @@ Everything that can be wrong without a model is refused before one is loaded. Kn
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -27,6 +26,7 @@ from flas_engine.evaluation.results import (
 )
 from flas_engine.request import MAX_SEED, Limits, Sampling, check_flow_time
 from flas_engine.solvers import find_solver
+from flas_engine.versions import package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,6 @@ PROTOCOL_TIMES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 PROTOCOL_PROMPTS = 10
 PROTOCOL_SAMPLING = Sampling(temperature=1.0)
 PROTOCOL_LIMITS = Limits(max_new_tokens=256)
-_PACKAGES = ("flas-tui", "torch", "transformers")
 _NAMES_ALONE = ("model", "flow", "origin")
 """Fields that say how something is called; what it is, `base` and `checkpoint` tell."""
 
@@ -112,7 +111,7 @@ def make_plan(wishes: Wishes, info: EngineInfo, checkpoint: str) -> Plan:
         solver=wishes.solver,
         num_steps=(wishes.num_steps or info.num_steps) if has_steering else None,
         prompting=PROMPTING_TEMPLATE if PROMPTING in methods else "",
-        versions={name: version(name) for name in _PACKAGES},
+        versions=package_versions(),
     )
 
 

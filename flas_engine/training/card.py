@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from flas_engine.training.folder import RunFolder
 from flas_engine.training.metrics import format_flow_time, read_metrics
 from flas_engine.training.recipe import recipe_text
 from flas_engine.training.split import SPLIT_FILE
+from flas_engine.versions import package_versions
 
 if TYPE_CHECKING:
     from flas_engine.config import FlowConfig
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 CARD_FILE, FIGURE_FILE, NOTES_FILE = "README.md", "curves.svg", "notes.md"
 MOST_VALIDATIONS = 10
 """In the table of the curves."""
-VERSIONS = ("flas-tui", "torch", "transformers")
 
 
 def write_card(run: Path) -> Path:
@@ -134,7 +133,7 @@ def _training(folder: RunFolder, curves: RunCurves) -> str:
         facts.append(f"Began with the flow of {inline(name)}.")
     if (best := curves.best) is not None and curves.end is not None and curves.end.best_update is not None:
         facts.append(f"Best validation {best.losses['1']:.3f} nats a token, after update {best.update:,}.")
-    written_with = ", ".join(f"{package} {version(package)}" for package in VERSIONS)
+    written_with = ", ".join(f"{name} {version}" for name, version in package_versions().items())
     recipe_block = fenced(_public(recipe_text(recipe)).rstrip(), "toml")
     return "\n\n".join(
         [

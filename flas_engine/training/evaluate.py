@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +20,7 @@ from flas_engine.training.evaluation_file import CellLosses, CellMarkers, Evalua
 from flas_engine.training.examples import make_examples
 from flas_engine.training.markers import find_marker
 from flas_engine.training.metrics import format_flow_time
+from flas_engine.versions import package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def evaluate(
         dtype=info.dtype,
         data=tuple(asdict(source) | {"path": _public(source.path)} for source in sources),
         settings=settings,
-        versions={name: version(name) for name in ("flas-tui", "torch", "transformers")},
+        versions=package_versions(),
         losses=tuple(each for each in losses if each is not None),
         markers=tuple(count_markers(texts)),
         texts=tuple(texts),
