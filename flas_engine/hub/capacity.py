@@ -38,13 +38,19 @@ def gigabytes(num_bytes: int) -> str:
 
 def require_disk(folder: Path, needed_bytes: int, purpose: str) -> None:
     """Raise `DownloadError` with the numbers unless `folder`, which need not exist yet, has room for `needed_bytes`."""
-    free = shutil.disk_usage(_existing(folder)).free
+    free = free_disk(folder)
     if needed_bytes + DISK_RESERVE_BYTES > free:
         raise DownloadError(
             f"{purpose} needs {gigabytes(needed_bytes)} on disk and {folder} has {gigabytes(free)} free "
             f"({gigabytes(DISK_RESERVE_BYTES)} of it are kept free); make room there, or choose another folder: "
             "HF_HOME for downloads, FLAS_CACHE_DIR for converted models"
         )
+
+
+def free_disk(folder: Path) -> int:
+    """Return the free bytes of the disk that `folder` is on, or will be made on."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def needed_memory(weight_bytes: int) -> int:
@@ -104,8 +110,3 @@ def memory_of(device: str | None) -> Memory:
     import torch
 
     return Memory(device=device, available_bytes=torch.cuda.mem_get_info(device)[0])
-
-
-def _existing(folder: Path) -> Path:
-    """Return the nearest folder above that exists: what is not there yet will be made on its disk."""
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from flas_engine.checkpoint import write_flow
 from flas_engine.errors import CheckpointError, TrainingError
 from flas_engine.field import VelocityField
+from flas_engine.hub.capacity import free_disk, gigabytes
 from flas_engine.training.folder import UNFINISHED, update_name
 
 if TYPE_CHECKING:
@@ -162,12 +163,8 @@ def _writing(unfinished: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError, CheckpointError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         reason = str(error).strip().split("\n", 1)[0]
-        free = shutil.disk_usage(_existing(unfinished)).free
+        free = gigabytes(free_disk(unfinished))
         raise TrainingError(
-            f"{unfinished.parent} cannot be written ({reason}; {free / 1e6:.0f} MB are free); make room and run the "
+            f"{unfinished.parent} cannot be written ({reason}; {free} are free); make room and run the "
             "same command again: it goes on from the last state that is whole"
         ) from None
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in path.parents if parent.exists())
