@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flas_engine.cache import round_up
 from flas_engine.field import CONCEPT_BUCKET
 from flas_engine.kernels import INT8, PLAIN, SLAB_BYTES
+from flas_engine.machine import FLOAT32_BYTES
 from flas_engine.request import Sampling
 from flas_engine.sampling import scratch_bytes
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from flas_engine.engine import Engine
     from flas_engine.families import Architecture
     from flas_engine.layers import BaseModel
-
-FLOAT32_BYTES = 4
 
 
 def lane_bytes(engine: Engine, num_tokens: int, *, num_concepts: int = 1, sampling: Sampling | None = None) -> int:

@@ -10,6 +10,7 @@ from flas_engine.hub.capacity import freest_gpu
 from flas_engine.kernels import INT8, PACKED
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+FLOAT32_BYTES = torch.float32.itemsize
 DTYPE_NAMES = (*DTYPES, INT8)
 """What a caller can ask for: `int8` stores the base's weights in a byte each, and computes in the machine's best."""
 

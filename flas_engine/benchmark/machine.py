@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from flas_engine.machine import FLOAT32_BYTES
 from flas_engine.versions import package_versions
 
 BANDWIDTH_BYTES = 1 << 30
@@ -16,7 +17,7 @@ BANDWIDTH_BYTES = 1 << 30
 
 def read_bandwidth(device: torch.device) -> float:
     """Return bytes a second at which `device` reads memory that no cache holds: a sum over 1 GiB."""
-    data = torch.ones(BANDWIDTH_BYTES // 4, dtype=torch.float32, device=device)
+    data = torch.ones(BANDWIDTH_BYTES // FLOAT32_BYTES, dtype=torch.float32, device=device)
     data[: len(data) // 8].sum().item()  # wakes the threads
     started = time.perf_counter()
     data.sum().item()  # .item() waits for the device

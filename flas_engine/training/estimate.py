@@ -14,6 +14,7 @@ import torch
 from flas_engine.errors import TrainingError
 from flas_engine.field import VelocityField
 from flas_engine.hub.capacity import gigabytes, memory_of
+from flas_engine.machine import FLOAT32_BYTES
 from flas_engine.training.trunk import LOGIT_ELEMENTS
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from flas_engine.training.prepare import Prepared
     from flas_engine.training.recipe import Recipe
 
-FLOAT32_BYTES = 4
 LOGIT_COPIES = 4
 """Of the logits in memory at once: as they come, in float32, their softmax, its gradient."""
 INTERPRETER_BYTES = 500_000_000

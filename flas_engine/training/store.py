@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from flas_engine.errors import TrainingError
+from flas_engine.machine import FLOAT32_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-FLOAT32_BYTES = 4
 
 
 class ActivationStore:
