@@ -1,4 +1,4 @@
-"""Shows a download on stderr: a bar with rate and time left on a terminal, now and then a line elsewhere."""
+"""Shows how far a download, or work in pieces, is on stderr: a bar on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -45,13 +45,16 @@ class DownloadBar:
         if self._rich is None:
             self._say(progress)
         elif self._task is None:
-            self._task = self._rich.add_task(visible_text(progress.activity), total=progress.total)
+            self._task = self._rich.add_task(
+                visible_text(progress.activity), total=progress.total, completed=progress.done, unit=progress.unit
+            )
         else:
             self._rich.update(
                 self._task,
                 description=visible_text(progress.activity),
                 completed=progress.done,
                 total=progress.total,
+                unit=progress.unit,
             )
 
     def _say(self, progress: Progress) -> None:
@@ -60,20 +63,38 @@ class DownloadBar:
         if progress.activity == self._activity and now - self._said_at < LINE_SECONDS:
             return
         self._activity, self._said_at = progress.activity, now
-        share = f" ({progress.done / 1e6:.0f} of {progress.total / 1e6:.0f} MB)" if progress.total else ""
-        say(f"{progress.activity}{share}")
+        say(f"{progress.activity}{_share(progress)}")
+
+
+def _share(progress: Progress) -> str:
+    if not progress.total:
+        return ""
+    if progress.unit == "bytes":
+        return f" ({progress.done / 1e6:.0f} of {progress.total / 1e6:.0f} MB)"
+    return f" ({progress.done:,} of {progress.total:,})"
 
 
 def _make_bar() -> RichProgress:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Task, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
+
+    class Share(DownloadColumn):
+        def render(self, task: Task) -> Text:
+            if task.fields["unit"] == "bytes":
+                return super().render(task)
+            return Text(f"{task.completed:,.0f} of {task.total:,.0f}" if task.total else "")
+
+    class Speed(TransferSpeedColumn):
+        def render(self, task: Task) -> Text:
+            return super().render(task) if task.fields["unit"] == "bytes" else Text("")
 
     return RichProgress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        Share(),
+        Speed(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -8,9 +8,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import pytest
 from hub_machine import BASE, COMMAND, FLOW
+
+from flas_engine.progress import Progress
+from flas_tui.download_bar import DownloadBar
 
 if TYPE_CHECKING:
     from hub_machine import Machine
@@ -90,3 +94,14 @@ def _read_all(controller: int) -> bytes:
             if not block:
                 return drawn
             drawn += block
+
+
+@pytest.mark.parametrize(
+    ("unit", "line"), [("bytes", "reading (2 of 7 MB)"), ("items", "reading (2,000,000 of 7,000,000)")]
+)
+def test_bytes_are_told_as_megabytes_and_pieces_as_a_count(
+    unit: Literal["bytes", "items"], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DownloadBar() as bar:
+        bar(Progress(activity="reading", done=2_000_000, total=7_000_000, unit=unit))
+    assert capsys.readouterr().err == f"{line}\n"
