@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 import torch
 
@@ -18,10 +20,13 @@ DTYPE_NAMES = (*DTYPES, INT8)
 def choose_device(name: str | None = None) -> torch.device:
     """Return the device called `name`, or the best there is: the cuda with the most free memory, then mps, then cpu.
 
-    Raises `ModelError` when the machine does not have it.
+    Of the processes that a launcher started each gets the cuda of its own number (`LOCAL_RANK`). Raises `ModelError`
+    when the machine does not have the device.
     """
     if name is None:
         if torch.cuda.is_available():
+            if (rank := os.environ.get("LOCAL_RANK")) is not None:
+                return torch.device("cuda", int(rank) % torch.cuda.device_count())
             return torch.device(freest_gpu().device)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:

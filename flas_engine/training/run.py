@@ -78,6 +78,8 @@ def make_accelerator(recipe: Recipe) -> tuple[Accelerator, torch.device]:
     limit_threads()
     keep_freed_memory()
     device = choose_device(recipe.device or None)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where Accelerate puts the model
     scales = choose_compute_dtype(recipe.dtype, device) == torch.float16
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="fp16" if scales else "no")
     return accelerator, accelerator.device if accelerator.num_processes > 1 else device

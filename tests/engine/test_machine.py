@@ -68,6 +68,15 @@ def test_of_several_graphics_processors_the_one_with_most_room_is_taken_and_meas
     assert memory_of("cuda:0").available_bytes == memory_of("cuda").available_bytes == 5 * 10**9
 
 
+def test_of_the_processes_of_a_launcher_each_has_a_graphics_processor_of_its_own(
+    graphics: Graphics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphics.pretend(num_cuda=2, free=(5 * 10**9, 20 * 10**9))
+    for rank in range(4):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        assert choose_device() == torch.device(f"cuda:{rank % 2}")
+
+
 def test_a_model_is_measured_against_the_device_that_it_is_loaded_onto(
     graphics: Graphics, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
