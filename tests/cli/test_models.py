@@ -87,6 +87,6 @@ def test_the_concepts_that_a_flow_brings_along_are_listed(run: Run, tmp_path: Pa
 
 
 def test_a_model_that_brings_no_concepts_says_that_any_can_be_tried(run: Run) -> None:
-    refused = run("models", "concepts", "demo-gemma")
+    refused = run("models", "concepts", "gemma-2-2b-it")
     assert (refused.exit_code, refused.out) == (1, "")
-    assert "demo-gemma brings no list of concepts; any concept in plain words can be tried" in refused.err
+    assert "gemma-2-2b-it brings no list of concepts; any concept in plain words can be tried" in refused.err

@@ -6,14 +6,11 @@ bfloat16 and a byte a weight change is measured against float32, and stated wher
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tiny import tiny_flow
 from transformers import AutoModelForCausalLM
 
 from flas_engine import GREEDY, Lane, Limits, Message, Request, RunControl, Sampling, Token, WeightedConcept, steered
@@ -23,10 +20,10 @@ from flas_engine.errors import RequestError
 from flas_engine.events import FinishReason
 from flas_engine.layers import to_logits
 from flas_engine.paths import assets_dir
-from flas_engine.training.markers import find_marker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 PROMPTS = [
     "Tell me about your day.",
@@ -60,7 +57,6 @@ TIE = 0.25
 """Two steps of bfloat16 where the largest logits are (16 to 32): so near to each other, either may come out larger."""
 INT8_KL = 0.01
 """Nats; measured: 0.0025 for both models, while bfloat16 itself is 0.0005 from float32."""
-EXPECTED = Path(__file__).parent.parent / "golden" / "demo" / "expected.json"
 
 
 @pytest.fixture(scope="module")
@@ -238,29 +234,6 @@ def test_a_chat_of_three_turns_reads_each_answer_once_and_goes_on_as_if_it_read_
         ]
 
 
-def test_the_twelve_expected_texts_come_out(demo: Engine) -> None:
-    rows = json.loads(EXPECTED.read_text())["rows"]
-    lanes = [lane(row["prompt"], row["flow_time"], row["concept"]) for row in rows]
-    texts = [answer.text for answer in demo.generate(greedy(lanes, 32))]
-    assert texts == [row["text"] for row in rows]
-
-
-def test_the_concepts_of_the_library_show_in_their_prompts_at_their_flow_times(demo: Engine) -> None:
-    """Greedily, and not on their prompts at T = 0; what is counted are marks, which plain texts bear too at times."""
-    library = demo.info.library
-    assert len(library) >= 40
-    lanes = [lane(each.prompt, time, each.concept) for each in library for time in (0.0, each.flow_time)]
-    answers = demo.generate(replace(greedy(lanes, 48), max_live=16))
-    shown = []
-    for number, each in enumerate(library):
-        marker = find_marker(each.concept_id)
-        assert marker is not None
-        shown.append([marker(answer.text) for answer in answers[2 * number : 2 * number + 2]])
-    rates = [sum(of_time) / len(library) for of_time in zip(*shown, strict=True)]
-    assert rates[0] < 0.2
-    assert rates[1] > 0.75
-
-
 def test_a_baseline_beside_a_steered_lane_gives_the_text_it_gives_alone(demo: Engine) -> None:
     sampling, limits = Sampling(temperature=0.9, top_p=0.95), Limits(max_new_tokens=40)
 
@@ -325,35 +298,26 @@ def test_a_run_stops_within_one_token(demo: Engine) -> None:
     assert count == 6
 
 
-def test_gemma_keeps_the_same_promises_under_a_flow(demo_gemma: Engine, demo_gemma_dir: Path) -> None:
-    """No flow is trained for it yet: a random one moves its large activations little, but by the same relations."""
-    flow = tiny_flow(demo_gemma.base.architecture, layer=11, disable_self_attn=True)
-    engine = Engine(
-        name="demo-gemma",
-        base_id="demo-gemma",
-        base=demo_gemma.base,
-        tokenizer=demo_gemma.tokenizer,
-        end_ids=demo_gemma.end_ids,
-        flow=flow,
-        prompt_format="alpaca",
-    )
+def test_gemma_keeps_the_same_promises(demo_gemma_dir: Path) -> None:
+    flow = assets_dir() / "flows" / "demo-gemma"
+    engine = load_engine(demo_gemma_dir, flow=str(flow), device="cpu", dtype="float32")
     num_tokens = 12
     pair = [lane(PROMPTS[0]), lane(PROMPTS[0], 1.0)]
-    baseline, moved = engine.generate(greedy(pair, num_tokens))
+    baseline, steered_answer = engine.generate(greedy(pair, num_tokens))
     assert baseline.token_ids == engine.generate(greedy(pair[:1], num_tokens))[0].token_ids
-    assert moved.token_ids == engine.generate(greedy(pair[1:], num_tokens))[0].token_ids
-    assert moved.logprobs != pytest.approx(baseline.logprobs, abs=LOGPROB_ROUNDING)
+    assert steered_answer.token_ids == engine.generate(greedy(pair[1:], num_tokens))[0].token_ids
+    assert steered_answer.token_ids != baseline.token_ids
     # Cached equals recomputed: all tokens in one pass, against the logits that chose them one by one.
-    for each, answer in zip(pair, (baseline, moved), strict=True):
+    for each, answer in zip(pair, (baseline, steered_answer), strict=True):
         score = engine.score(each, engine.tokenizer.decode(answer.token_ids))
         assert score.token_ids == answer.token_ids
         assert score.logprobs == pytest.approx(answer.logprobs, abs=LOGPROB_ROUNDING)
     model = AutoModelForCausalLM.from_pretrained(demo_gemma_dir, dtype=torch.float32).eval()
-    prompt = engine.render(pair[1])
-    with steered(model, engine.tokenizer, flow, PIRATE, 1.0), torch.inference_mode():
-        logits = model(torch.tensor([prompt + list(moved.token_ids[:-1])])).logits[0, len(prompt) - 1 :]
-    hooked = logits.log_softmax(-1).gather(-1, torch.tensor(moved.token_ids)[:, None])[:, 0]
-    assert hooked.tolist() == pytest.approx(moved.logprobs, abs=LOGPROB_ROUNDING)
+    ids = torch.tensor([engine.render(pair[1])])
+    assert engine.flow is not None
+    with steered(model, engine.tokenizer, engine.flow, PIRATE, 1.0), torch.inference_mode():
+        hooked = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, do_sample=False)
+    assert hooked[0, ids.shape[1] :].tolist() == list(steered_answer.token_ids)
 
 
 def test_concepts_are_encoded_once(demo: Engine) -> None:
