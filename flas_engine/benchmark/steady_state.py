@@ -59,8 +59,8 @@ def measure_allocations(engine: Engine) -> Allocations:
 def operation_seconds(engine: Engine) -> dict[str, float]:
     """Return the time that torch's operations take in a pass of two baseline lanes by part, by the profiler.
 
-    What it costs to note an operation is taken off; a device's own times do not have it. Medians of some turns, because
-    a machine is seldom quiet throughout.
+    What it costs to note an operation is taken off, as far as the operation took that long; a device's own times do not
+    have it. Medians of some turns, because a machine is seldom quiet throughout.
     """
     on_cuda = engine.base.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_cuda else [])]
@@ -73,8 +73,9 @@ def operation_seconds(engine: Engine) -> dict[str, float]:
                     next_pass()
             turns.append(defaultdict(float))
             for event in profiled.events():
-                seconds = (event.self_device_time_total if on_cuda else event.self_cpu_time_total) * 1e-6 - noting
-                turns[-1][_part_of(event, engine.base.architecture.vocab_size)] += seconds / PROFILED_PASSES
+                seconds = (event.self_device_time_total if on_cuda else event.self_cpu_time_total) * 1e-6
+                part = _part_of(event, engine.base.architecture.vocab_size)
+                turns[-1][part] += max(0.0, seconds - noting) / PROFILED_PASSES
     return {part: median(turn[part] for turn in turns) for part in turns[0]}
 
 

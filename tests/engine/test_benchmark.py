@@ -13,7 +13,7 @@ from byte_tokenizer import CHATML, byte_tokenizer
 from tiny import tiny_transformers_model
 
 from flas_engine.base import from_transformers
-from flas_engine.benchmark import contestants, decoding
+from flas_engine.benchmark import contestants, decoding, steady_state
 from flas_engine.benchmark.contestants import Contestant, Subjects
 from flas_engine.benchmark.decoding import Timing, time_engine
 from flas_engine.benchmark.evaluating import ALONE_EVERY, FLOW_TIMES, PROMPTS_A_ROUND, measure_evaluation, that_ends
@@ -243,6 +243,11 @@ def test_every_kind_of_operation_has_its_time() -> None:
     seconds = operation_seconds(ENGINE)
     assert set(seconds) == {"products", "attention", "choosing the token", "norms and pointwise"}
     assert all(0.0 < value < 1.0 for value in seconds.values())
+
+
+def test_no_operation_takes_less_than_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steady_state, "noting_seconds", lambda: 1.0)
+    assert set(operation_seconds(ENGINE).values()) == {0.0}
 
 
 def test_ratios_are_medians_of_the_rounds_own() -> None:

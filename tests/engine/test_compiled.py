@@ -58,7 +58,7 @@ class Passes:
         self.num_lanes = choose.choice([1, 2, 3, 4, 6, 9])
         self.flow_times = [choose.choice([0.0, 0.5, 1.0, 2.0]) for _ in range(self.num_lanes)]
         self.concept_tokens = choose.randint(1, 40)
-        self.num_tokens = choose.choice([1, 2, 3, 4, 5, 6, 7, 70])
+        self.num_tokens = choose.choice([1, 2, 3, 4, 5, 6, 7] * 3 + [70])
         self.raised = choose.choice([0.0, 0.7, 1.9])
         self.replaced_at = choose.choice([0, 1, 4, 1000])
         self.newcomer = choose.choice([(0.0, 0), (1.2, 3), (0.6, 33)])
