@@ -9,10 +9,15 @@ from flas_tui.garbage import paused_collection
 
 COMPLETION_VARIABLE = "_FLAS_TUI_COMPLETE"
 """Set by the shell when it asks for completions."""
+SPIN_COUNT = "GOMP_SPINCOUNT", "10000"
+"""How often a thread of torch's looks for others to come before it sleeps: some 0.2 ms. libgomp's own 300,000 gain
+nothing when the machine is ours, and cost all but a twentieth of the speed when another program computes too."""
 
 
 def main() -> None:
     """Run `flas-tui`; ends in `SystemExit`, never in a traceback."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault(*SPIN_COUNT)  # read when torch is loaded
     if len(sys.argv) > 1 or COMPLETION_VARIABLE in os.environ:
         with paused_collection():
             from flas_tui.cli import main as run_command_line
