@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from hub_machine import Machine, tiny_hub
 from flas_engine.errors import ModelError
 from flas_engine.hub.catalog import DEMO, DEMO_GEMMA
 from flas_engine.hub.embedded import ensure_embedded
+from flas_tui.__main__ import SPIN_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from hub_server import Hub
 
     from flas_engine.hub.catalog import CatalogEntry
+
+os.environ.setdefault(*SPIN_COUNT)  # as the program does: tests and the programs that they start share a processor
 
 
 @pytest.fixture(scope="session")
