@@ -11,4 +11,4 @@ types:
 	mypy
 
 test:
-	pytest
+	pytest -n 2 --dist loadfile

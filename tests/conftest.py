@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from flas_engine.hub.catalog import CatalogEntry
 
 os.environ.setdefault(*SPIN_COUNT)  # as the program does: tests and the programs that they start share a processor
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup; programs that the tests interrupt inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

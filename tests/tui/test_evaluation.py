@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,7 +44,6 @@ from flas_tui.widgets.score_grid import ScoreGrid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from flas_engine.evaluation.results import Generation
     from flas_engine.info import LoadFunction
@@ -243,23 +243,26 @@ async def test_a_failed_judgement_counts_and_says_why(folder: Path) -> None:
         assert "not rated: the answer held no rating" in browser.frame()
 
 
-async def test_an_evaluation_is_drawn_as_it_grows(tmp_path: Path) -> None:
+async def test_an_evaluation_is_drawn_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a short name, which no line has to break
+    folder = Path("evals")
+    folder.mkdir()
     plan = make_plan(3)
-    write_plan(tmp_path, plan)
-    async with browser_on(tmp_path, settings=Settings()) as browser:
+    write_plan(folder, plan)
+    async with browser_on(folder, settings=Settings()) as browser:
         await browser.until_shown("make some with flas-tui eval")
         texts = list(write_texts(plan))
         for text in texts[:30]:
-            append(generations_path(tmp_path), text)
+            append(generations_path(folder), text)
         await browser.until_shown("30 of 84 texts, 0 rated")
-        await browser.until_shown(f"not judged yet: flas-tui judge {tmp_path}")
+        await browser.until_shown(f"not judged yet: flas-tui judge {folder}")
         await browser.press("right", "right")
         for text in texts[30:]:
-            append(generations_path(tmp_path), text)
-        write_judge(tmp_path, JUDGE)
+            append(generations_path(folder), text)
+        write_judge(folder, JUDGE)
         for text in texts:
             for judgement in judge_text(text, JUDGE):
-                append(judgements_path(tmp_path, JUDGE.slug), judgement)
+                append(judgements_path(folder, JUDGE.slug), judgement)
         await browser.until_shown("judge gpt-4o-mini")
         await browser.until_shown("of 84 texts rated")
         await browser.until_shown("T 1  HM ")
@@ -356,12 +359,15 @@ async def open_evaluation(screen: Screen, folder: Path) -> None:
     await screen.until(lambda: "mean of" in screen.frame(), "the browser")
 
 
-async def test_it_opens_from_the_app_closes_to_it_and_comes_back_to_where_it_was(folder: Path, tmp_path: Path) -> None:
+async def test_it_opens_from_the_app_closes_to_it_and_comes_back_to_where_it_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     second = write_evaluation(tmp_path / "second", num_concepts=2, judges=(OFFLINE,))
     async with app_on() as screen:
         await screen.press("escape", "e")
         await screen.until(lambda: "browse an evaluation" in screen.frame(), "the prompt")
-        screen.app.screen.query_one("#folder-field").value = str(tmp_path)  # type: ignore[attr-defined]
+        screen.app.screen.query_one("#folder-field").value = "."  # type: ignore[attr-defined]
         await screen.press("enter")
         await screen.until(lambda: "is no evaluation" in screen.frame(), "the complaint")
         await screen.press("escape")

@@ -218,16 +218,17 @@ async def test_keys_can_be_changed(tmp_path: Path) -> None:
         await monitor.until_shown("How do I bake bread?")
 
 
-async def test_it_opens_from_the_app_and_closes_to_it(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", 600, end=finished(600))
+async def test_it_opens_from_the_app_and_closes_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # short names, which no line has to break
+    write_run(tmp_path / "run", 600, end=finished(600))
     async with app_on() as screen:
         await screen.press("escape", "w")
         await screen.until(lambda: "watch a training run" in screen.frame(), "the prompt")
-        await type_folder(screen, str(tmp_path / "nothing"))
+        await type_folder(screen, "nothing")
         await screen.until(lambda: "there is no folder" in screen.frame(), "the complaint")
-        await type_folder(screen, str(tmp_path))
+        await type_folder(screen, ".")
         await screen.until(lambda: "is no training run" in screen.frame(), "the complaint")
-        await type_folder(screen, str(run))
+        await type_folder(screen, "run")
         await screen.until(lambda: "✓ finished" in screen.frame(), "the monitor")
         assert isinstance(screen.app.screen, TrainingScreen)
         await screen.press("escape")
