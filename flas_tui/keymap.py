@@ -8,6 +8,7 @@ changed in the settings by an action's `id`. No key here is one that tmux, scree
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class Action:
     group: str
     is_priority: bool = False
     """Whether it acts while an input has the focus too."""
+    leads_elsewhere: bool = False
+    """Whether it leads to where the next keys belong, even if they come in one burst with it, as over a slow line."""
 
 
 def _action(
@@ -39,6 +42,7 @@ def _action(
     action: str = "",
     *,
     is_priority: bool = False,
+    leads_elsewhere: bool = False,
 ) -> Action:
     return Action(
         id=name,
@@ -49,8 +53,11 @@ def _action(
         help=text,
         group=group,
         is_priority=is_priority,
+        leads_elsewhere=leads_elsewhere,
     )
 
+
+_leading = partial(_action, leads_elsewhere=True)
 
 _RUN: tuple[Action, ...] = (
     _action("Run", "generate", "enter", "Enter", "Generate", "Answer the prompt twice: steered, and not."),
@@ -65,8 +72,8 @@ _FLOW_TIME: tuple[Action, ...] = (
     _action("Flow time", "more", "right_square_bracket,f8", "] F8", "T up", "By 0.05; F8 in inputs.", "nudge(0.05)"),
     _action("Flow time", "much-less", "left_curly_bracket", "{", "T well down", "By 0.25.", "nudge(-0.25)"),
     _action("Flow time", "much-more", "right_curly_bracket", "}", "T well up", "By 0.25.", "nudge(0.25)"),
-    _action("Flow time", "type-T", "t", "t", "Type T", "Any T from -8 to 8; then Enter.", "type_flow_time"),
-    _action("Flow time", "slider", "T", "T", "Slider", "Go to the slider.", "focus_field('slider')"),
+    _leading("Flow time", "type-T", "t", "t", "Type T", "Any T from -8 to 8; then Enter.", "type_flow_time"),
+    _leading("Flow time", "slider", "T", "T", "Slider", "Go to the slider.", "focus_field('slider')"),
     _action(
         "Flow time",
         "rerun-on-move",
@@ -79,8 +86,8 @@ _FLOW_TIME: tuple[Action, ...] = (
 )
 
 _MOVE: tuple[Action, ...] = (
-    _action("Move", "prompt", "i", "i", "Edit the prompt", "Type; Enter generates.", "focus_field('prompt')"),
-    _action("Move", "concept", "c", "c", "Edit the concept", "Any plain words.", "focus_field('concept')"),
+    _leading("Move", "prompt", "i", "i", "Edit the prompt", "Type; Enter generates.", "focus_field('prompt')"),
+    _leading("Move", "concept", "c", "c", "Edit the concept", "Any plain words.", "focus_field('concept')"),
     _action("Move", "leave", "escape", "Esc", "Leave", "Back from an input or the rail to the panes."),
     _action("Move", "concepts", "C", "C", "Concepts", "Those used before, with their last T.", "show_rail('concepts')"),
     _action("Move", "history", "H", "H", "History", "Earlier runs; Enter restores one.", "show_rail('history')"),
@@ -155,7 +162,7 @@ _EVALUATION: tuple[Action, ...] = (
     _action("Evaluation", "sort", "s", "s", "Sort", "By the column under the cursor; again, the other way round."),
     _action("Evaluation", "sort-by-gain", "p", "p", "Sort by gain", "Over prompting.", "sort_by_gain"),
     _action("Evaluation", "sort-by-name", "c", "c", "Sort by concept", "Again: as evaluated.", "sort_by_name"),
-    _action("Evaluation", "filter", "slash", "/", "Filter", "Keep the concepts that hold some words.", "search"),
+    _leading("Evaluation", "filter", "slash", "/", "Filter", "Keep the concepts that hold some words.", "search"),
     _action("Evaluation", "next-concept", "n", "n", "Next concept", "From the texts, too.", "walk_concepts(1)"),
     _action("Evaluation", "previous-concept", "N", "N", "Concept before", "Likewise.", "walk_concepts(-1)"),
     _action("Evaluation", "beside", "b", "b", "Beside", "Texts beside the baseline's or prompting's.", "turn_beside"),

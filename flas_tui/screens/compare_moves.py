@@ -24,7 +24,7 @@ class CompareMoves(CompareView):
     def action_focus_field(self, name: str) -> None:
         """Go to the prompt, the concept or the slider."""
         self._status.clear()
-        self.query_one(f"#{name}").focus()
+        self.set_focus(self.query_one(f"#{name}"))  # at once: what is typed next may be here already
 
     def action_leave(self) -> None:
         """Leave what has the focus for the panes."""

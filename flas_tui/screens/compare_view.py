@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from flas_engine.errors import Cancelled
+from flas_tui.bindings import KeyScreen
 from flas_tui.notices import notice_for
 from flas_tui.session import LANES, STEERED, FlowTimeMoved, LaneEnded, ModelChanged, NotKept, RunOver
 from flas_tui.summary import describe_lane, describe_machine, hints_for
@@ -42,7 +42,7 @@ NARROW_COLUMNS, RAIL_COLUMNS, INSPECTOR_COLUMNS = 70, 110, 170
 LEAST_COLUMNS, LEAST_ROWS = 50, 12
 
 
-class CompareView(Screen[None]):
+class CompareView(KeyScreen):
     """The compare screen as far as it only shows."""
 
     AUTO_FOCUS = "#prompt"

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from flas_engine.errors import FlasError
 from flas_engine.evaluation.results import BASELINE, PROMPTING, read_plan
-from flas_tui.bindings import evaluation_bindings
+from flas_tui.bindings import KeyScreen, evaluation_bindings
 from flas_tui.evaluated_run import EvaluatedRun, to_run
 from flas_tui.evaluation_summary import describe_cell, describe_gain, describe_missing, describe_order, describe_row
 from flas_tui.evaluation_table import AS_READ, BY_NAME, GAIN, MEASURE_TITLES, View, column_of, make_table
@@ -84,7 +83,7 @@ INTRODUCTION = (
 )
 
 
-class EvaluationScreen(Screen[None]):
+class EvaluationScreen(KeyScreen):
     """Watches the evaluation in `folder`; `open_run` gets a text to be run again, `close` ends the looking."""
 
     AUTO_FOCUS = "#scores"

@@ -97,7 +97,7 @@ class Controls(Vertical):
         self.slider.display = False
         field.display = True
         self.query_one("#last-label", Label).update(label)
-        field.focus()
+        self.screen.set_focus(field)  # at once: what is typed next may be here already
 
     def end_typing(self) -> None:
         """Bring the slider back."""

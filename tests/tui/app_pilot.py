@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from scripted_engine import ScriptedEngine, ScriptedLoader
+from textual import events
 
 from flas_tui.app import FlasApp
 from flas_tui.history import History
@@ -65,6 +66,12 @@ class Screen:
     async def press(self, *keys: str) -> None:
         """Press keys."""
         await self.pilot.press(*keys)
+
+    async def press_in_one_burst(self, *keys: str) -> None:
+        """Press keys without waiting in between, as a slow line delivers them."""
+        for key in keys:
+            self.app.post_message(events.Key(key, "/" if key == "slash" else key))
+        await self.pilot.pause()
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Let the app work until `condition` holds."""

@@ -204,6 +204,22 @@ async def test_an_engine_that_refuses_is_heard() -> None:
         await screen.until(lambda: "9 tokens too many" in screen.status())
 
 
+@pytest.mark.parametrize(("key", "field"), [("i", "prompt"), ("c", "concept")])
+async def test_what_is_typed_in_one_burst_behind_a_key_is_text(key: str, field: str) -> None:
+    async with app_on() as screen:
+        await screen.press("escape")
+        await screen.press_in_one_burst(key, *"retiCe")
+        await screen.until(lambda: "retiCe" in screen.compare.query_one(f"#{field}").value, "the text")  # type: ignore[attr-defined]
+        assert screen.app.screen is screen.compare
+
+
+async def test_digits_in_one_burst_behind_the_slider_s_key_move_it() -> None:
+    async with app_on() as screen:
+        await screen.press("escape")
+        await screen.press_in_one_burst("T", "9")
+        await screen.until(lambda: screen.compare.query_one("#slider").value > 2, "the slider")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("typed", "expected"), [("2.25", 2.25), ("-3", -3.0), ("nan", 1.5), ("9", 1.5), ("x", 1.5)])
 async def test_any_flow_time_can_be_typed_and_a_wrong_one_is_refused(typed: str, expected: float) -> None:
     async with app_on() as screen:

@@ -182,6 +182,14 @@ async def test_a_filter_keeps_the_concepts_that_hold_the_words(folder: Path) -> 
         await browser.until_shown("mean of 8")
 
 
+async def test_a_filter_typed_in_one_burst_arrives_whole(folder: Path) -> None:
+    async with browser_on(folder) as browser:
+        await browser.until_shown("mean of 8")
+        await browser.press_in_one_burst("slash", *"wha/")
+        await browser.until_shown("no concept holds these words")
+        assert browser.app.screen.query_one("#evaluation-search").value == "wha/"  # type: ignore[attr-defined]
+
+
 async def test_texts_stand_beside_those_of_the_baseline_or_of_prompting(folder: Path) -> None:
     async with browser_on(folder, (80, 24)) as browser:
         await browser.until_shown("mean of 8")
