@@ -20,9 +20,10 @@ class LoadSpec:
     """Which model to load, and where; None leaves the choice to the engine."""
 
     model: str | None = None
-    """A catalog name, a Hub repository or a folder; None is the best that this machine holds."""
+    """A catalog name, a Hub repository or a folder; None is, on a GPU, the largest released one that is here and fits
+    it, else `demo`."""
     base: str | None = None
-    """Another copy of the base model: a folder, a Hub repository or a GGUF file."""
+    """Another copy of the base model: a folder, a Hub repository, a GGUF file or a catalog name."""
     flow: str | None = None
     """Another flow checkpoint: a folder, a file or a Hub repository."""
     device: str | None = None

@@ -70,7 +70,7 @@ class Lane:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the lane never enters the flow."""
+        """Whether the flow leaves the lane's activations as they are."""
         return self.flow_time == 0.0
 
 

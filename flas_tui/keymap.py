@@ -61,7 +61,9 @@ _leading = partial(_action, leads_elsewhere=True)
 
 _RUN: tuple[Action, ...] = (
     _action("Run", "generate", "enter", "Enter", "Generate", "Answer the prompt twice: steered, and not."),
-    _action("Run", "stop", "space", "Space", "Stop", "Stop and keep the text; ctrl+c does too, from anywhere."),
+    _action(
+        "Run", "stop", "space", "Space", "Stop", "Stop and keep the text; ctrl+c does too, unless text is selected."
+    ),
     _action("Run", "interrupt", "ctrl+c", "^c", "Copy or stop", "Copy what is selected; else stop.", is_priority=True),
     _action("Run", "rerun", "r", "r", "Rerun", "The same seed again, under the present T and texts."),
     _action("Run", "new-seed", "R", "R", "New seed", "Run again with other noise.", "new_seed"),
@@ -89,7 +91,15 @@ _MOVE: tuple[Action, ...] = (
     _leading("Move", "prompt", "i", "i", "Edit the prompt", "Type; Enter generates.", "focus_field('prompt')"),
     _leading("Move", "concept", "c", "c", "Edit the concept", "Any plain words.", "focus_field('concept')"),
     _action("Move", "leave", "escape", "Esc", "Leave", "Back from an input or the rail to the panes."),
-    _action("Move", "concepts", "C", "C", "Concepts", "Those used before, with their last T.", "show_rail('concepts')"),
+    _action(
+        "Move",
+        "concepts",
+        "C",
+        "C",
+        "Concepts",
+        "The flow's own, and those used before, with their T.",
+        "show_rail('concepts')",
+    ),
     _action("Move", "history", "H", "H", "History", "Earlier runs; Enter restores one.", "show_rail('history')"),
     _action(
         "Move", "next", "tab", "Tab", "Next", "The next field, or the other pane where one shows.", is_priority=True
@@ -160,7 +170,7 @@ _EVALUATION: tuple[Action, ...] = (
         "Evaluation", "next-judge", "J", "J", "Judge", "Another one's ratings, where several judged.", "next_judge"
     ),
     _action("Evaluation", "sort", "s", "s", "Sort", "By the column under the cursor; again, the other way round."),
-    _action("Evaluation", "sort-by-gain", "p", "p", "Sort by gain", "Over prompting.", "sort_by_gain"),
+    _action("Evaluation", "sort-by-gain", "p", "p", "Sort by gain", "Over prompting, or the baseline.", "sort_by_gain"),
     _action("Evaluation", "sort-by-name", "c", "c", "Sort by concept", "Again: as evaluated.", "sort_by_name"),
     _leading("Evaluation", "filter", "slash", "/", "Filter", "Keep the concepts that hold some words.", "search"),
     _action("Evaluation", "next-concept", "n", "n", "Next concept", "From the texts, too.", "walk_concepts(1)"),

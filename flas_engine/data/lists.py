@@ -41,7 +41,7 @@ def topics() -> tuple[str, ...]:
 
 @cache
 def themes() -> tuple[Theme, ...]:
-    """Return some 300 concepts such as 'terms of contract law', each with six words that show it."""
+    """Return 325 concepts such as 'terms of contract law', each with six words that show it."""
     pairs = (line.split("|") for line in _lines("concepts"))
     return tuple(
         Theme(text=text.strip(), words=tuple(word.strip() for word in words.split(","))) for text, words in pairs

@@ -125,11 +125,16 @@ def find_published(name: str) -> list[Path]:
 
 
 def resolve_source(source: str) -> Path:
-    """Return the path that `source` means: a path, or the folder of a downloaded data set by its name."""
-    if source in PUBLICATIONS and not Path(source).exists():
-        find_published(source)
-        return folder_of(source)
-    return user_path(source)
+    """Return the path that `source` means: a path, or a downloaded data set by its name, or what lies in it.
+
+    `axbench/concept10/prod_2b_l20_v1` is a folder of the data set `axbench`; raises `DataError` when that is not here.
+    """
+    path = user_path(source)
+    name, *inner = Path(source).parts or (source,)
+    if name not in PUBLICATIONS or path.exists():
+        return path
+    find_published(name)
+    return folder_of(name).joinpath(*inner)
 
 
 def folder_of(name: str) -> Path:

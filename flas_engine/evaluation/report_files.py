@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from flas_engine.evaluation.report import Report
 
 RATINGS = tuple(f"mean_{measure}" for measure in MEASURES)
-CSV_COLUMNS = ("concept_id", "concept", "genre", "column", "method", "flow_time", "texts", "missing", *RATINGS)
+CSV_COLUMNS = (
+    "concept_id",
+    "concept",
+    "genre",
+    "column",
+    "method",
+    "flow_time",
+    "texts",
+    "missing",
+    *RATINGS,
+    "judge",
+    "is_estimate",
+)
 
 
 def render_json(report: Report) -> str:
@@ -43,7 +55,8 @@ def render_csv(report: Report) -> str:
                 continue
             numbers = ["" if scores is None else f"{getattr(scores, measure):.6g}" for measure in MEASURES]
             named = (concept.concept_id, concept.concept, concept.genre, column.label, column.method)
-            writer.writerow([*named, f"{column.flow_time:g}", num_texts, num_missing, *numbers])
+            judged = (report.judge.name, str(report.is_estimate).lower())
+            writer.writerow([*named, f"{column.flow_time:g}", num_texts, num_missing, *numbers, *judged])
     return out.getvalue()
 
 

@@ -192,7 +192,7 @@ def _describe_draws(evaluation: Evaluation) -> str:
         f"temperature {settings.temperature:g}; up to {settings.num_rows} rows, {settings.num_concepts} concepts and "
         f"{settings.num_prompts} prompts of each for every split and group. `val` are trained concepts on unseen "
         "prompts, `wording` unseen wordings of them, `unseen` concepts that were not trained on, `library` what "
-        "`concepts.jsonl` lists. `flas-tui train evaluate` repeats it; `evaluation.json` holds every text."
+        "`concepts.jsonl` listed then. `flas-tui train evaluate` repeats it; `evaluation.json` holds every text."
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAMPLES_A_CELL = 3
 SHOWN_TIMES = (0.0, 1.0)
 LIBRARY = "library"
-"""Of this split every text is shown, at T = 1.5 too: what the flow says of itself is to be seen whole."""
+"""Of this split every concept is shown, at T = 1.5 too: what the flow says of itself is to be seen whole."""
 LIBRARY_TIMES = (0.0, 1.0, 1.5)
 
 

@@ -15,6 +15,7 @@ import torch
 from flas_engine.base import load_base, load_config, load_generation_eos
 from flas_engine.checkpoint import check_layer
 from flas_engine.config import FlowConfig
+from flas_engine.data.published import resolve_source
 from flas_engine.data.rows import Source, read_rows
 from flas_engine.errors import DataError, TrainingError
 from flas_engine.families import read_architecture
@@ -177,7 +178,7 @@ def flow_config(recipe: Recipe, base_id: str, prompt_format: str) -> FlowConfig:
 
 def absolute_paths(recipe: Recipe) -> Recipe:
     """Return the recipe as it means the same from every folder."""
-    data = tuple(replace(source, path=str(user_path(source.path).absolute())) for source in recipe.data)
+    data = tuple(replace(source, path=str(resolve_source(source.path).absolute())) for source in recipe.data)
     held_out = str(user_path(recipe.held_out_file).absolute()) if recipe.held_out_file else ""
     base, init_flow = (
         str(user_path(name).absolute()) if name and user_path(name).exists() else name

@@ -60,7 +60,7 @@ class Recipe:
     """A trained flow to begin with instead: catalog name, Hub repository or path. Its shape is the recipe's too."""
     # The rows.
     prompt_format: str = ""
-    """`chat` or `alpaca`; chat where the tokenizer has a template unless given."""
+    """`chat` or `alpaca`; unless given that of a listed base, else chat where the tokenizer has a template."""
     max_len: int = 256
     """Tokens of a prompt with its output; longer rows are left out."""
     concept_max_len: int = 64

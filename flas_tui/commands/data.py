@@ -60,7 +60,7 @@ def inspect(
         ),
     ],
     samples: Annotated[int, typer.Option(min=0, metavar="N", help="Rows to show, drawn by seed.")] = 3,
-    seed: opt.Seed = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Draws the rows that are shown.")] = 0,
     model: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +104,7 @@ def make(
     ] = None,
     concepts: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The same for a file with a concept a line; 'all' is a bundled list of 300."),
+        typer.Option(metavar="FILE", help="The same for a file with a concept a line; 'all' is a bundled list of 325."),
     ] = None,
     topics: Annotated[
         str | None,
@@ -116,7 +116,7 @@ def make(
     ] = None,
     weave: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Topics too, woven into plain answers by sentences from a list: no asking."),
+        typer.Option(metavar="FILE", help="Topics too, woven into plain answers by sentences from a list."),
     ] = None,
     rewrite: Annotated[
         str | None,
@@ -166,7 +166,9 @@ def make(
         int, typer.Option("--max-tokens", "-n", min=1, metavar="N", help="At most so many tokens an answer.")
     ] = 80,
     temperature: opt.Temperature = 0.5,
-    seed: opt.Seed = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Draws topics, wordings, noise, and what is held out: alike in every file.")
+    ] = 0,
     model: opt.Model = None,
     base: opt.Base = None,
     device: opt.Device = None,
@@ -174,7 +176,7 @@ def make(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Make rows for concepts of your own, with a local model, a server, or no model at all.
+    """Make rows for concepts of your own, from the answers of a local model or a server.
 
     Every answer is kept beside OUT as it comes: a run that was stopped goes on where it was.
     """

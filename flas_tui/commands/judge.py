@@ -41,7 +41,10 @@ def judge(
     ] = False,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Keep the judgements under this name. Default: the model and the rubric."),
+        typer.Option(
+            metavar="NAME",
+            help="Keep the judgements under this name. Default: the model, and the rubric unless it is ours.",
+        ),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Questions at a time.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=8, metavar="N", help="At most so many tokens an answer.")] = 400,

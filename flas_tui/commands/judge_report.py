@@ -18,7 +18,11 @@ _SMALL = 0.1
 def render_summary(summary: JudgingSummary) -> str:
     """Return the summary as lines of text."""
     judge = summary.judge
-    by = f"rubric {judge.rubric} ({judge.rubric_hash})" if judge.rubric else f"calibration {judge.calibration}"
+    by = (
+        f"rubric {judge.rubric} ({judge.rubric_hash})"
+        if judge.rubric
+        else f"an estimate, calibration {judge.calibration}"
+    )
     lines = [f"judge       {judge.name}, {by}", f"texts       {summary.num_generations:,}"]
     lines += [f"{name:<12}{_counts(aspect)}" for name, aspect in summary.aspects.items()]
     if summary.num_open:

@@ -40,13 +40,15 @@ Model = Annotated[
         "-m",
         metavar="NAME",
         help="Short name (demo, gemma-2-2b-it ...; see flas-tui models), Hub repository or folder. "
-        "Default: the best that this machine holds.",
+        "Default: on a GPU the largest released one that is here and fits it, else demo.",
         autocompletion=complete_models,
     ),
 ]
 Base = Annotated[
     str | None,
-    typer.Option(metavar="PATH", help="Another copy of the base model: a folder, a Hub repository or a GGUF file."),
+    typer.Option(
+        metavar="PATH", help="Another copy of the base model: a folder, a Hub repository, a GGUF file, or a short name."
+    ),
 ]
 Flow = Annotated[
     str | None, typer.Option(metavar="PATH", help="Another flow checkpoint: a folder, a file or a Hub repository.")
@@ -67,7 +69,7 @@ Compile = Annotated[
     bool | None,
     typer.Option(
         "--compile/--no-compile",
-        help="Compile decoding in the background. Default: on CUDA, where it pays, and not for a single answer.",
+        help="Compile decoding in the background. Default: on CUDA, where it pays, except in generate.",
     ),
 ]
 Concepts = Annotated[
@@ -112,4 +114,11 @@ SolverName = Annotated[
 Steps = Annotated[
     int | None, typer.Option("--steps", metavar="N", help="Solver steps. Default: the checkpoint's own number.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Leave out progress and remarks on stderr; errors, and answers to what you do, still come.",
+    ),
+]

@@ -23,14 +23,18 @@ def report(
         str | None, typer.Option(metavar="FILE", help="Write a row for each concept and column; or -.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write all four as report.md, .html, .json and .csv there.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write all four as report.md, .html, .json and .csv there; of several judges a file each.",
+        ),
     ] = None,
 ) -> None:
     """Say what an evaluation found: tables here, and files with figures.
 
     Means and intervals over the flow time, the best flow time for each concept and for all, against prompting, the
     baseline and published numbers, the best and the worst concepts. Without an option for a file, all forms are
-    written beside the evaluation as report.md, .html, .json and .csv.
+    written beside the evaluation as report.md, .html, .json and .csv, of several judges as report-JUDGE.md and so on.
     """
     from flas_engine.evaluation.reporting import report_on
     from flas_tui.commands.report_run import Outputs, deliver

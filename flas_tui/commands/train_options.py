@@ -70,7 +70,10 @@ InitFlow = Annotated[
     ),
 ]
 PromptFormat = Annotated[
-    str | None, typer.Option(metavar="NAME", help="chat or alpaca. Default: chat where there is a template.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help="chat or alpaca. Default: that of a listed base, else chat where there is a template."
+    ),
 ]
 MaxLen = Annotated[
     int | None,

@@ -78,8 +78,8 @@ INTRODUCTION = (
     "answering: without the concept (base), steered at a flow time T, or asked for it in the prompt (prompt). A judge "
     "gives each text 0, 1 or 2 for the concept (C), the instruction (I) and the fluency (F); HM is their harmonic "
     "mean. Scores are means over the texts that are rated in full; the best of a row is underlined.\n\n"
-    "The gain is one flow time for all concepts, the best on the mean, over prompting. Judges are never mixed, and the "
-    "offline one only estimates."
+    "The gain is one flow time for all concepts, the best on the mean, over prompting, or over the baseline where "
+    "nothing was prompted. Judges are never mixed, and the offline one only estimates."
 )
 
 
@@ -300,7 +300,7 @@ class EvaluationScreen(KeyScreen):
             self._sort_by(self._grid.column)
 
     def action_sort_by_gain(self) -> None:
-        """Sort by the gain over prompting."""
+        """Sort by the gain."""
         if self._grid.table.compared is None:
             self._status.note("there is no gain: it needs rated texts of steering and of prompting (or the baseline)")
         else:

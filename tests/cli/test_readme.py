@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SURFACE = (Path(__file__).parent / "surface.txt").read_text(encoding="utf-8")
-OPTIONS_OF_OTHERS = {"--no-deps", "--index-url", "--extra-index-url"}  # pip's
+OPTIONS_OF_OTHERS = {"--dist", "--no-deps", "--index-url", "--extra-index-url"}  # pip's and pytest's
 
 
 def section(heading: str) -> str:

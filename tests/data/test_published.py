@@ -79,6 +79,14 @@ def test_axbench_arrives_once_and_reads_as_rows(computer: Machine, publisher: Pu
     assert len(publisher.seen) == num_requests
     found = json.loads(computer.run("data", "inspect", "axbench", "--json").out)
     assert found["num_rows"] == 6 * ROWS_PER_CONCEPT
+    found = json.loads(computer.run("data", "inspect", "axbench/conceptFD/prod_2b_l10_v1", "--json").out)
+    assert found["num_rows"] == ROWS_PER_CONCEPT
+
+
+@pytest.mark.parametrize("command", [("data", "inspect"), ("train", "--base", "demo", "--out", "run", "--data")])
+def test_a_part_of_what_was_not_downloaded_says_how(computer: Machine, command: tuple[str, ...]) -> None:
+    outcome = computer.run(*command, "axbench/conceptFD/prod_2b_l10_v1")
+    assert (outcome.exit_code, "run: flas-tui data download axbench" in outcome.err) == (1, True)
 
 
 def test_the_judges_templates_come_alone(computer: Machine, publisher: Publisher) -> None:

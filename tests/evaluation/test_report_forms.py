@@ -194,6 +194,8 @@ def test_an_estimate_says_so_and_stands_beside_no_published_number(estimate: Rep
         assert "2605.05892" not in text, form
         assert "HyperSteer" not in text, form
     assert json.loads(render_json(estimate))["is_estimate"] is True
+    rows = csv.DictReader(io.StringIO(render_csv(estimate)))
+    assert {(row["judge"], row["is_estimate"]) for row in rows} == {(estimate.judge.name, "true")}
 
 
 def test_a_judges_report_stands_beside_published_numbers_with_care(report: Report) -> None:
