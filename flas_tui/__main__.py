@@ -11,7 +11,7 @@ COMPLETION_VARIABLE = "_FLAS_TUI_COMPLETE"
 """Set by the shell when it asks for completions."""
 SPIN_COUNT = "GOMP_SPINCOUNT", "10000"
 """How often a thread of torch's looks for others to come before it sleeps: some 0.2 ms. libgomp's own 300,000 gain
-nothing when the machine is ours, and cost all but a twentieth of the speed when another program computes too."""
+little when the machine is ours, and cost all but a twentieth of the speed when another program computes too."""
 
 
 def main() -> None:
