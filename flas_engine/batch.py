@@ -22,7 +22,7 @@ from flas_engine.layers import embed, make_window, run_layers, to_logits
 from flas_engine.pass_tables import PassTables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from flas_engine.compiled import Functions
     from flas_engine.layers import BaseModel, Window
@@ -49,15 +49,27 @@ class LaneBatch:
         prompts: list[list[int]],
         previous: LaneBatch | None = None,
         functions: Functions = OP_BY_OP,
+        drafts: list[tuple[int, ...]] | None = None,
     ) -> None:
-        """Prepare to read `prompts`; what they share with the lanes of a batch that is over is taken from there."""
+        """Prepare to read `prompts`, and `drafts` behind them on demand (`read_on`).
+
+        What they share with the lanes of a batch that is over is taken from there.
+        """
         self._base = base
         self._functions = functions
         self._steering = steering
         self._cut = base.architecture.num_layers if layer is None else layer + 1
         self._prompts = prompts
-        self._unique = sorted(dict.fromkeys(map(tuple, prompts)), key=len)
-        self._prompt_of = [self._unique.index(tuple(prompt)) for prompt in prompts]
+        texts = [(*prompt, *draft) for prompt, draft in zip(prompts, drafts or [()] * len(prompts), strict=True)]
+        lengths: dict[tuple[int, ...], int] = {}
+        for text, prompt in zip(texts, prompts, strict=True):
+            lengths[text] = max(len(prompt), lengths.get(text, 0))
+        self._texts = sorted(lengths, key=lengths.__getitem__)
+        """[U]: prompts that lanes share below l; each with a draft behind it has a row of its own there."""
+        self._unique = [text[: lengths[text]] for text in self._texts]
+        self._prompt_of = [self._texts.index(text) for text in texts]
+        self._num_stored = [0] * len(self._texts)
+        """How many tokens of each text have been taken over below l."""
         self._ids = [list(prompt) for prompt in prompts]
         """What stands in each lane's slots once the prompts are read."""
         self._is_read = False
@@ -66,7 +78,7 @@ class LaneBatch:
         self._upper = self._make_cache(base.architecture.num_layers - self._cut, len(prompts))
         self._is_mixed = [False] * len(prompts)
         """Whether a lane's flow time changed on the way, so that no other lane can take over what was read above l."""
-        longest = max(map(len, prompts))
+        longest = max(map(len, texts))
         self._activations = torch.zeros(
             len(self._unique), round_up(longest), base.architecture.hidden_size, device=base.device
         )
@@ -86,6 +98,11 @@ class LaneBatch:
         steering = self._steering.num_bytes if self._steering else 0
         activations = self._activations.numel() * self._activations.element_size()
         return self._lower.num_bytes + self._upper.num_bytes + activations + steering
+
+    @property
+    def rounding(self) -> float:
+        """Half a unit in the last place: how far logits may be off, relative to the largest, however they are read."""
+        return torch.finfo(self._base.dtype).eps / 2
 
     @property
     def num_reused(self) -> list[int]:
@@ -132,6 +149,30 @@ class LaneBatch:
         """Read the prompts and return the logits [B, V] behind each."""
         return torch.cat([logits for _, logits in self.read_lanes()])
 
+    def read_on(self, lane: int, ids: Sequence[int]) -> torch.Tensor:
+        """Read the next tokens of a lane's draft at once, before the first `advance`; returns the logits [L, V] behind.
+
+        Below l only those are read that no batch before has read.
+        """
+        start = len(self._ids[lane])
+        piece, row = range(start, start + len(ids)), slice(lane, lane + 1)
+        self._ids[lane] += ids
+        if new := range(max(piece.start, self._num_stored[lane]), piece.stop):
+            h_1LD = embed(self._base, self._index([self._ids[lane][new.start :]]))
+            h_1LD = run_layers(self._base, h_1LD, range(self._cut), self._window(new, row), self._lower)
+            self._activations[row, new.start : new.stop] = h_1LD
+        window = self._window(piece, row)
+        h_1LD = self._activations[row, piece.start : piece.stop]
+        if self._steering is not None:
+            h_1LD = self._steering.transform(h_1LD, window, range(lane, lane + 1))
+        upper = range(self._cut, self._base.architecture.num_layers)
+        h_1LD = run_layers(self._base, h_1LD, upper, window, self._upper, self._cut)
+        return to_logits(self._base, h_1LD[0])[: len(ids)]
+
+    def take_back(self, lane: int, count: int) -> None:
+        """Let a lane go on as if it had not read the last `count` tokens that it read on."""
+        self._ids[lane] = self._ids[lane][: len(self._ids[lane]) - count]
+
     def advance(self, tokens: torch.Tensor, token_ids: list[int] | None = None) -> torch.Tensor:
         """Read one more token in every live lane and return the logits [live, V] behind it.
 
@@ -177,7 +218,7 @@ class LaneBatch:
         `newcomers` may not be used any more.
         """
         lanes = [self._live[row] for row in rows]
-        lengths = [len(prompt) for prompt in newcomers._prompts]
+        lengths = [len(ids) for ids in newcomers._ids]
         self._reserve(max(lengths) + 1)
         for source, (lane, length) in enumerate(zip(lanes, lengths, strict=True)):
             slots = slice(0, length)
@@ -235,6 +276,7 @@ class LaneBatch:
             prompt_of = self._index(self._prompt_of)
             self._lower.select(prompt_of)
             self._activations = self._activations[prompt_of]
+        self._num_stored = [self._num_stored[row] for row in self._prompt_of]
         self._is_read = True
 
     def _logits_behind(self, lane: int) -> torch.Tensor:
@@ -288,10 +330,11 @@ class LaneBatch:
         """Copy what a batch before read of the same texts: below l of any lane, above it of equally steered ones."""
         if not previous._is_read:
             return
-        sources = [_longest_shared(ids, previous._ids) for ids in self._unique]
-        self._lower_start = min(shared for _, shared in sources)
-        slots = slice(0, self._lower_start)
-        for row, (source, _) in enumerate(sources):
+        sources = [_longest_shared(ids, previous._ids) for ids in self._texts]
+        self._num_stored = [shared for _, shared in sources]
+        self._lower_start = min(map(min, self._num_stored, map(len, self._unique)))
+        for row, (source, shared) in enumerate(sources):
+            slots = slice(0, shared)
             self._lower.copy_row(row, previous._lower, source, slots)
             self._activations[row, slots] = previous._activations[source, slots]
         for lane, prompt in enumerate(self._prompts):

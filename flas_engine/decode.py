@@ -4,7 +4,11 @@ Every pass advances the live lanes of a `LaneBatch` by a token and chooses the n
 many are live, the next lane takes the place of one that ends: its prompt is read, and the others go on. Nothing else in
 the engine makes tokens.
 
-Shapes: B live lanes, V vocabulary.
+Re-steering is verification. A lane may bring a draft, which was written under another setting: one pass says what the
+lane itself chooses behind each of its tokens, with the noise of those positions. As far as the two agree the draft
+stays, and decoding goes on from there.
+
+Shapes: B live lanes, L tokens read at once, V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,10 +25,10 @@ from flas_engine.batch import num_read_together
 from flas_engine.detokenize import Detokenizer, StopStrings
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
-from flas_engine.sampling import Scratch, choose
+from flas_engine.sampling import Scratch, choose, logprobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
     from flas_engine.request import Lane, Request
 
 
+READ_ON_AT_ONCE = 32
+"""A draft is verified in pieces of this many tokens: little is read in vain, and few rows of logits are held."""
+
+
 @dataclass(kw_only=True)
 class _Answer:
     """One lane's answer as it grows."""
@@ -41,6 +49,9 @@ class _Answer:
     lane: int
     flow_time: float
     seed: int
+    given: tuple[int, ...]
+    draft: tuple[int, ...]
+    """What is given, and what may follow."""
     room: int
     """Tokens that may still come before the limit or the context's end."""
     detokenizer: Detokenizer
@@ -48,14 +59,23 @@ class _Answer:
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
+    num_kept: int = 0
+    """Tokens that came with the request."""
     reason: FinishReason | None = None
     began: float | None = None
     """When its prompt had been read."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the draft may go on: the lane is not over, and chose all of it so far."""
+        return self.reason is None and 0 < self.num_kept == len(self.token_ids)
 
     def take(self, token_id: int, logprob: float, end_ids: frozenset[int]) -> Token:
         """Add a chosen token, see whether it ends the lane, and return its event."""
         index = len(self.token_ids)
         self.token_ids.append(token_id)
+        is_kept = self.num_kept == index and self.draft[index : index + 1] == (token_id,)
+        self.num_kept += is_kept
         self.logprobs.append(logprob)
         text, is_stopped = "", False
         if token_id in end_ids:
@@ -68,7 +88,13 @@ class _Answer:
             self.reason = FinishReason.LENGTH
         self.pieces.append(text)
         return Token(
-            lane=self.lane, index=index, token_id=token_id, text=text, logprob=logprob, flow_time=self.flow_time
+            lane=self.lane,
+            index=index,
+            token_id=token_id,
+            text=text,
+            logprob=logprob,
+            flow_time=self.flow_time,
+            is_kept=is_kept,
         )
 
     def finish(self, reason: FinishReason, now: float) -> Finished:
@@ -85,6 +111,7 @@ class _Answer:
             tail=tail,
             token_ids=tuple(self.token_ids),
             logprobs=tuple(self.logprobs),
+            num_kept=self.num_kept,
             flow_time=self.flow_time,
             seconds=0.0 if self.began is None else now - self.began,
         )
@@ -172,6 +199,8 @@ def _start_answer(job: Job, number: int, lane: Lane) -> _Answer:
         lane=number,
         flow_time=lane.flow_time,
         seed=request.seed if lane.seed is None else lane.seed,
+        given=lane.given,
+        draft=lane.given + lane.draft,
         room=min(request.limits.max_new_tokens, job.context_length - len(job.prompts[number])),
         detokenizer=Detokenizer(job.tokenizer),
         stop_strings=StopStrings(request.limits.stop),
@@ -219,7 +248,8 @@ def _read(
         if seen_BV is None and run.job.request.sampling.repetition_penalty != 1.0:
             seen_BV = _seen_tokens([run.job.prompts[answer.lane] for answer in answers], logits)
         of_lanes = slice(lanes.start, lanes.stop)
-        tokens, values = _choose(run, logits, answers[of_lanes], seen_BV[of_lanes] if seen_BV is not None else None)
+        seen = seen_BV[of_lanes] if seen_BV is not None else None
+        tokens, values = _choose(run, logits, [(answer, 0) for answer in answers[of_lanes]], seen, batch.rounding)
         if not chosen:
             now = time.perf_counter()
             for answer in answers:
@@ -228,8 +258,33 @@ def _read(
                 yield _prefilled(run)
         chosen.append(tokens)
         yield from _take(run, answers[of_lanes], values)
-    is_whole = sum(map(len, chosen)) == len(answers)
-    return (torch.cat(chosen), seen_BV) if is_whole else None
+    if sum(map(len, chosen)) < len(answers):
+        return None
+    tokens_B = torch.cat(chosen)
+    for lane, answer in enumerate(answers):
+        if answer.agrees:
+            yield from _verify(run, batch, lane, answer, seen_BV[lane] if seen_BV is not None else None)
+            tokens_B[lane] = answer.token_ids[-1]
+    return tokens_B, seen_BV
+
+
+def _verify(run: _Run, batch: LaneBatch, lane: int, answer: _Answer, seen_V: torch.Tensor | None) -> Iterator[Token]:
+    """Read on in an answer's draft as long as the lane chooses the same."""
+    while answer.agrees and not run.control.is_cancelled:
+        index = len(answer.token_ids)
+        piece = answer.draft[index - 1 : index - 1 + READ_ON_AT_ONCE]
+        logits_LV = batch.read_on(lane, piece)
+        seen_LV = _seen_behind(piece, seen_V) if seen_V is not None else None
+        places = [(answer, index + step) for step in range(len(piece))]
+        _, values = _choose(run, logits_LV, places, seen_LV, batch.rounding)
+        num_read = 0
+        while num_read < len(piece) and answer.agrees:
+            yield answer.take(*values[num_read], run.job.end_ids)
+            num_read += 1
+        batch.take_back(lane, len(piece) - num_read)
+        if seen_V is not None and seen_LV is not None:
+            seen_V.copy_(seen_LV[num_read - 1])
+    run.scratch = Scratch()  # that of a piece is many times what the run needs
 
 
 def _advance(run: _Run) -> Iterator[Event]:
@@ -237,16 +292,29 @@ def _advance(run: _Run) -> Iterator[Event]:
     if run.seen_BV is not None:
         run.seen_BV.scatter_(1, run.tokens_B[:, None], value=True)
     logits_BV = run.job.batch.advance(run.tokens_B, [answer.token_ids[-1] for answer in run.live])
-    run.tokens_B, values = _choose(run, logits_BV, run.live, run.seen_BV)
+    run.tokens_B, values = _choose(run, logits_BV, [(each, len(each.token_ids)) for each in run.live], run.seen_BV)
     yield from _take(run, run.live, values)
 
 
 def _choose(
-    run: _Run, logits_BV: torch.Tensor, answers: list[_Answer], seen_BV: torch.Tensor | None
+    run: _Run,
+    logits_BV: torch.Tensor,
+    places: list[tuple[_Answer, int]],
+    seen_BV: torch.Tensor | None,
+    rounding: float = 0.0,
 ) -> tuple[torch.Tensor, list[tuple[int, float]]]:
-    """Choose each answer's next token [B]; gives them and their log-probabilities on the host too."""
-    seeds, positions = [answer.seed for answer in answers], [len(answer.token_ids) for answer in answers]
-    tokens_B, logprobs_B = choose(logits_BV, run.job.request.sampling, seeds, positions, seen_BV, run.scratch)
+    """Choose the tokens [B] of some answers at some positions; gives them and their log-probabilities on the host too.
+
+    What is given is not asked about; drafts win where `rounding` may have decided against them.
+    """
+    seeds, positions = [answer.seed for answer, _ in places], [position for _, position in places]
+    draws = (run.job.request.sampling, seeds, positions, seen_BV, run.scratch)
+    expected = [answer.draft[position] if position < len(answer.draft) else None for answer, position in places]
+    tokens_B, logprobs_B = choose(logits_BV, *draws, expected, rounding)
+    for row, (answer, position) in enumerate(places):
+        if position < len(answer.given):
+            tokens_B[row] = answer.given[position]
+            logprobs_B[row] = logprobs_of(tokens_B[row, None, None], logits_BV[row, None], run.scratch)[0]
     # A pass's one synchronisation. Ids are exact in float32 up to 2**24, and MPS has no float64.
     pairs = torch.stack([tokens_B.float(), logprobs_B], dim=1).tolist()
     return tokens_B, [(int(token_id), logprob) for token_id, logprob in pairs]
@@ -306,3 +374,11 @@ def _seen_tokens(prompts: list[list[int]], logits: torch.Tensor) -> torch.Tensor
     for row, prompt in enumerate(prompts):
         seen_BV[row, prompt] = True
     return seen_BV
+
+
+def _seen_behind(piece: Sequence[int], seen_V: torch.Tensor) -> torch.Tensor:
+    """Return what has been seen behind each token of a piece [L, V], with `seen` before it."""
+    seen_LV = seen_V.repeat(len(piece), 1)
+    for index, token_id in enumerate(piece):
+        seen_LV[index:, token_id] = True
+    return seen_LV

@@ -188,6 +188,7 @@ class Engine:
         for prompt in prompts:
             self._check_room(prompt, new_tokens=1)
         self._check_concepts(request.lanes)
+        self._check_ids(request.lanes)
         return Job(
             request=request,
             prompts=prompts,
@@ -214,7 +215,8 @@ class Engine:
                 request.num_steps or self.flow.config.n_steps,
             )
         functions = self.warm_up.functions if self.warm_up is not None else OP_BY_OP
-        return LaneBatch(self.base, self._info.layer, steering, prompts, previous, functions)
+        drafts = [lane.given + lane.draft for lane in lanes]
+        return LaneBatch(self.base, self._info.layer, steering, prompts, previous, functions, drafts)
 
     @torch.inference_mode()
     def _rehearse(self, functions: Functions) -> None:
@@ -242,6 +244,15 @@ class Engine:
                     "choose a model with a flow, or give one with --flow"
                 )
             self.concepts.tokenize(text)
+
+    def _check_ids(self, lanes: Sequence[Lane]) -> None:
+        vocab_size = self.base.architecture.vocab_size
+        for token_id in {token_id for lane in lanes for token_id in lane.given + lane.draft}:
+            if not 0 <= token_id < vocab_size:
+                raise RequestError(
+                    f"an answer cannot begin with the token id {token_id}: {self._info.name} has ids from 0 to "
+                    f"{vocab_size - 1}; give the ids of a text of this very model"
+                )
 
     def _check_room(self, ids: list[int], *, new_tokens: int) -> None:
         if len(ids) + new_tokens > self._info.context_length:

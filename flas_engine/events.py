@@ -47,6 +47,8 @@ class Token:
     """Natural log of the model's own probability of the token, at temperature 1, before any filter."""
     flow_time: float
     """The flow time that this token was chosen under."""
+    is_kept: bool = False
+    """Whether it came with the request, given or as a draft, and so cost no pass of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,11 +68,13 @@ class Finished:
     """The flow time at the end."""
     seconds: float
     """From the first token pass after the prompt to this lane's end."""
+    num_kept: int = 0
+    """How many of the tokens came with the request, and cost no pass of their own."""
 
     @property
     def tokens_per_second(self) -> float:
         """Decoding rate of this lane; 0 when it took no time."""
-        return len(self.token_ids) / self.seconds if self.seconds > 0 else 0.0
+        return (len(self.token_ids) - self.num_kept) / self.seconds if self.seconds > 0 else 0.0
 
 
 Event = Prefilled | Token | Finished

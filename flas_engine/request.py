@@ -55,6 +55,11 @@ class Lane:
     flow_time: float = 0.0
     seed: int | None = None
     """Of this lane's noise; None is the request's."""
+    given: tuple[int, ...] = ()
+    """Token ids that the answer begins with, whatever this lane would choose."""
+    draft: tuple[int, ...] = ()
+    """Token ids that may follow: read at once, and kept up to the first that this lane chooses otherwise, by more than
+    rounding. What the answer says does not depend on them but for that, only how soon it is there."""
 
     def __post_init__(self) -> None:
         if self.seed is not None:

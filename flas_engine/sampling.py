@@ -110,15 +110,20 @@ def choose(
     position: int | Sequence[int],
     seen_BV: torch.Tensor | None = None,
     scratch: Scratch | None = None,
+    expected: Sequence[int | None] = (),
+    rounding: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose a token [B] for each lane, and give its log-probability [B] under the unfiltered model at temperature 1.
 
     `logits` are finite float32; `position` is the token's index in the answer; it and the seed are one for all lanes,
     or one a lane; `seen` marks the tokens that the repetition penalty falls on; who chooses token after token gives the
-    same `scratch` each time.
+    same `scratch` each time. Where logits are known to within `rounding`, relative to the largest, the token that is
+    `expected` of a lane wins over those that may only seem to be better.
     """
     scratch = scratch or Scratch()
     scores = logits_BV
+    if rounding and any(token_id is not None for token_id in expected):
+        scores = _favour(logits_BV, expected, rounding)
     if seen_BV is not None:
         scores = penalise(scores, seen_BV, sampling.repetition_penalty, scratch)
     if sampling.temperature == 0.0:
@@ -127,7 +132,7 @@ def choose(
         scores = torch.div(scores, sampling.temperature, out=scratch.take("scores", scores))
         keys = _keys(seed, position)
         tokens_B1 = _sample(scores, _Draw(sampling=sampling, keys=keys, scratch=scratch))
-    return tokens_B1[:, 0], _logprobs_of(tokens_B1, logits_BV, scratch)
+    return tokens_B1[:, 0], logprobs_of(tokens_B1, logits_BV, scratch)
 
 
 def penalise(
@@ -140,6 +145,15 @@ def penalise(
     # The smaller of the two is the divided one exactly where the logit is positive; the larger if the penalty is < 1.
     lowered = (torch.minimum if penalty >= 1.0 else torch.maximum)(divided, multiplied, out=multiplied)
     return torch.where(seen_BV, lowered, logits_BV, out=divided)
+
+
+def _favour(logits_BV: torch.Tensor, expected: Sequence[int | None], rounding: float) -> torch.Tensor:
+    """Raise the logits of expected tokens by what rounding may have taken from them."""
+    favoured_BV = logits_BV.clone()
+    for row, token_id in enumerate(expected):
+        if token_id is not None:
+            favoured_BV[row, token_id] += rounding * logits_BV[row].abs().amax()
+    return favoured_BV
 
 
 def _sample(scores_BV: torch.Tensor, draw: _Draw) -> torch.Tensor:
@@ -235,7 +249,7 @@ def _may_look_at(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def _logprobs_of(tokens_B1: torch.Tensor, logits_BV: torch.Tensor, scratch: Scratch) -> torch.Tensor:
+def logprobs_of(tokens_B1: torch.Tensor, logits_BV: torch.Tensor, scratch: Scratch) -> torch.Tensor:
     """Return log p(token) [B] as log p(chunk) + log p(token | chunk).
 
     Log-softmax has the fastest exponential, but over a whole vocabulary at once it loses small terms beside the large.
