@@ -170,7 +170,7 @@ class FlasApp(FramedApp):
             self.workbench,
             self._first_setup(),
             slider_range=self.settings.flow_time_range,
-            reruns_on_move=self.settings.rerun_on_move,
+            resteers=self.settings.resteer_on_move,
             keeps_seed=self.settings.keep_seed,
             marks_difference=self.settings.mark_difference,
             is_lite=self.is_lite,

@@ -78,12 +78,12 @@ _FLOW_TIME: tuple[Action, ...] = (
     _leading("Flow time", "slider", "T", "T", "Slider", "Go to the slider.", "focus_field('slider')"),
     _action(
         "Flow time",
-        "rerun-on-move",
+        "resteer",
         "a",
         "a",
-        "Rerun as T moves",
-        "Whether moving T runs a finished answer again once T rests.",
-        "toggle_rerun",
+        "Re-steer as T moves",
+        "T acts on the whole answer, once it rests; or from here on.",
+        "toggle_resteer",
     ),
 )
 

@@ -7,7 +7,7 @@ answers with the changes that a front end has to draw, in order; events of an ol
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from flas_engine.events import Prefilled, Token
@@ -41,13 +41,18 @@ class Setup:
     """Of the solver; None is the checkpoint's own number."""
 
 
-def to_request(setup: Setup) -> Request:
-    """Ask for both lanes; raises `RequestError` for an empty prompt or a T without a concept."""
+def to_request(setup: Setup, before: Comparison | None = None) -> Request:
+    """Ask for both lanes; raises `RequestError` for an empty prompt or a T without a concept.
+
+    What a comparison `before` wrote, under another concept or T only, is the draft of the steered lane. The baseline
+    knows neither, and goes on where it was.
+    """
     conversation = (Message(role="user", content=setup.prompt),)
     concepts = (WeightedConcept(text=setup.concept),) if setup.concept.strip() else ()
+    given, draft = (tuple(lane.token_ids) for lane in before.lanes) if before is not None else ((), ())
     lanes = (
-        Lane(conversation=conversation),
-        Lane(conversation=conversation, concepts=concepts, flow_time=setup.flow_time),
+        Lane(conversation=conversation, given=given),
+        Lane(conversation=conversation, concepts=concepts, flow_time=setup.flow_time, draft=draft),
     )
     return Request(
         lanes=lanes,
@@ -170,6 +175,8 @@ class LaneText:
     text: str = ""
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    num_kept: int = 0
+    """How many of the first tokens are from the comparison before."""
     offsets: list[int] = field(default_factory=list)
     """Where each token begins in `text`."""
     moves: list[FlowTimeMoved] = field(default_factory=list)
@@ -206,7 +213,12 @@ class Comparison:
     def tokens_per_second(self) -> float:
         """How fast each lane is being written; 0 before it can be told."""
         seconds = self.updated_at - self.started_at
-        return self.num_tokens / seconds if self.num_tokens and seconds > 0 else 0.0
+        num_new = max(len(lane.token_ids) - lane.num_kept for lane in self.lanes)
+        return num_new / seconds if num_new and seconds > 0 else 0.0
+
+    def is_draft_for(self, setup: Setup, writer: Writer | None) -> bool:
+        """Whether `writer` would write the same under `setup`, but for the concept or T."""
+        return self.writer == writer and replace(self.setup, concept=setup.concept, flow_time=setup.flow_time) == setup
 
     def fold(self, event: Event, now: float) -> Iterator[Change]:
         """Take in one engine event that happened at about `now` (seconds, any clock that only goes forward)."""
@@ -232,6 +244,7 @@ class Comparison:
         lane.offsets.append(len(lane.text))
         lane.token_ids.append(token.token_id)
         lane.logprobs.append(token.logprob)
+        lane.num_kept += token.is_kept
         yield from _append(lane, token.lane, token.text)
         yield from self._compare_at(token.index)
 

@@ -37,8 +37,8 @@ class Settings:
     """What to load when the command line names no model."""
     flow_time_range: tuple[float, float] = (0.0, 4.0)
     """The ends of the slider."""
-    rerun_on_move: bool = False
-    """Whether moving T after an answer is done runs it again."""
+    resteer_on_move: bool = False
+    """Whether moving T acts on the whole answer, written or being written; else it acts from here on."""
     keep_seed: bool = True
     """Whether a new answer keeps the seed of the one before, so that only what was changed differs."""
     mark_difference: bool = True
@@ -154,7 +154,7 @@ SETTINGS: dict[str, _Setting] = {
         allowed=f"two numbers from {-FLOW_TIME_LIMIT:g} to {FLOW_TIME_LIMIT:g}, the lower first, for example [0, 4]",
         read=_range,
     ),
-    "rerun_on_move": _YES_NO,
+    "resteer_on_move": _YES_NO,
     "keep_seed": _YES_NO,
     "mark_difference": _YES_NO,
     "max_new_tokens": _Setting(allowed="a whole number from 1 on, for example 256", read=_count),

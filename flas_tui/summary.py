@@ -65,5 +65,9 @@ def describe_lane(session: Session, lane: int) -> str:
     count = len(text.token_ids)
     if not count:
         return "reading the prompt" if run.state != "over" else "nothing written"
-    words = [f"{count} token{'s' if count != 1 else ''}", finish_reason(text, is_live=run.state == "running")]
+    words = [
+        f"{count} token{'s' if count != 1 else ''}",
+        f"{text.num_kept} kept" if text.num_kept else "",
+        finish_reason(text, is_live=run.state == "running"),
+    ]
     return " · ".join(word for word in words if word)

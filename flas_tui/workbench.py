@@ -18,6 +18,7 @@ from flas_tui.session import STEERED, NotKept, RunOver, Session, to_request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flas_engine.request import Request
     from flas_engine.worker import Worker
     from flas_tui.history import History
     from flas_tui.run_record import RunRecord
@@ -63,7 +64,15 @@ class Workbench:
 
     def generate(self, setup: Setup) -> None:
         """Run `setup` in place of any run before, as soon as the model is ready; raises `RequestError`."""
-        request = to_request(setup)
+        self._begin(setup, to_request(setup))
+
+    def resteer(self, setup: Setup) -> None:
+        """Do the same, and have at once what the run before wrote and this one would write too."""
+        before = self.session.comparison
+        is_draft = before is not None and before.is_draft_for(setup, self.session.model.writer)
+        self._begin(setup, to_request(setup, before if is_draft else None))
+
+    def _begin(self, setup: Setup, request: Request) -> None:
         self._keep()  # what the run before has written so far; its later events are dropped
         self.session.begin(self._worker.run(request), setup)
 

@@ -106,6 +106,7 @@ class _LaneState:
     logprobs: list[float] = field(default_factory=list)
     text: str = ""
     num_shown: int = 0
+    num_kept: int = 0
     is_done: bool = False
 
     def advance(self, request: Request, index: int, control: RunControl, started: float) -> Iterator[Event]:
@@ -116,6 +117,8 @@ class _LaneState:
         is_end = self.script is not None and index == len(self.script)
         piece = "" if is_end else self._piece(request.seed, index)
         self.token_ids.append(2 if is_end else _token_id(piece))
+        expected = self.lane.given + self.lane.draft
+        self.num_kept += self.num_kept == index and expected[index : index + 1] == (self.token_ids[-1],)
         self.logprobs.append(-0.25 - index % 4 / 8)
         self.text += piece
         stop_at = min((at for stop in request.limits.stop if (at := self.text.find(stop)) >= 0), default=None)
@@ -152,6 +155,7 @@ class _LaneState:
             text=shown,
             logprob=self.logprobs[-1],
             flow_time=self.flow_time,
+            is_kept=self.num_kept == index + 1,
         )
 
     def _finish(self, reason: FinishReason, started: float) -> Finished:
@@ -165,6 +169,7 @@ class _LaneState:
             logprobs=tuple(self.logprobs),
             flow_time=self.flow_time,
             seconds=time.perf_counter() - started,
+            num_kept=self.num_kept,
         )
 
 

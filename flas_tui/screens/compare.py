@@ -46,10 +46,11 @@ INTRODUCTION = (
     "activations moved towards your concept for the flow time T. What differs is steering, and nothing else; the first "
     "token that differs is underlined in both.\n\n"
     "T 0 is the baseline. From 1 to 2.5 steering works best (━ on the track); beyond that (╌) the field extrapolates "
-    "and the text falls apart. Moved while text runs, T acts on the next token and is marked in the text, ⟨T 1.25⟩."
+    "and the text falls apart. Moved while text runs, T acts on the next token and is marked in the text, ⟨T 1.25⟩. "
+    "Press a, and it acts on the whole answer instead: the text stays up to the first word that T changes."
 )
 REST_SECONDS = 0.15
-"""How long T must rest before a finished answer is run again."""
+"""How long T must rest before an answer is re-steered."""
 MAX_NEW_SEED = 9999
 """Seeds drawn for the user are short enough to be read out."""
 
@@ -67,7 +68,7 @@ class CompareScreen(CompareMoves):
         setup: Setup,
         *,
         slider_range: tuple[float, float],
-        reruns_on_move: bool,
+        resteers: bool,
         keeps_seed: bool,
         marks_difference: bool,
         is_lite: bool,
@@ -83,7 +84,7 @@ class CompareScreen(CompareMoves):
             is_lite=is_lite,
             notices=notices,
         )
-        self._reruns_on_move = reruns_on_move
+        self._resteers = resteers
         self._keeps_seed = keeps_seed
         self._browse_evaluation = browse
         self._expected: str | None = None
@@ -111,15 +112,21 @@ class CompareScreen(CompareMoves):
         self._expected = None
         self._run(self.setup)
 
-    def _run(self, setup: Setup) -> None:
+    def _resteer(self) -> None:
+        """Run under the present setting, and keep as much of the text as it would write again."""
+        self._expected = None
+        self._run(self.setup, is_resteered=True)
+
+    def _run(self, setup: Setup, *, is_resteered: bool = False) -> None:
         self._stop_resting()
         try:
-            self._workbench.generate(setup)
+            (self._workbench.resteer if is_resteered else self._workbench.generate)(setup)
         except FlasError as error:
             self._status.error(str(error))
             return
         self._status.clear()
-        self._deck.clear()
+        if not is_resteered:
+            self._deck.clear()
         self._show_titles()
         if isinstance(self.focused, LineInput) or self.focused is None:
             self._deck.focus_lane(STEERED)
@@ -159,18 +166,15 @@ class CompareScreen(CompareMoves):
         event.stop()
         self._show_titles()
         self._header.state = describe_machine(self._workbench.session, self.setup)
-        if self._workbench.session.is_running:
-            self._workbench.set_flow_time(event.value)
-        elif self._workbench.session.comparison is not None:
-            self._rest_or_offer(event.value)
-
-    def _rest_or_offer(self, flow_time: float) -> None:
-        """After an answer is done: run again once T rests, or say how to."""
         self._stop_resting()
-        if self._reruns_on_move:
-            self._rest = self.set_timer(REST_SECONDS, self.action_rerun)
+        if self._workbench.session.comparison is None:
+            return
+        if self._resteers:
+            self._rest = self.set_timer(REST_SECONDS, self._resteer)
+        elif self._workbench.session.is_running:
+            self._workbench.set_flow_time(event.value)
         else:
-            self._status.note(f"T {flow_time:.2f} from the next answer on: r runs this one again")
+            self._status.note(f"T {event.value:.2f} from the next answer on: r runs this one again, a re-steers it")
 
     def _stop_resting(self) -> None:
         if self._rest is not None:
@@ -185,11 +189,14 @@ class CompareScreen(CompareMoves):
         """Type any T."""
         self._controls.type_flow_time()
 
-    def action_toggle_rerun(self) -> None:
-        """Run again whenever T has moved and rests, or only when asked."""
-        self._reruns_on_move = not self._reruns_on_move
+    def action_toggle_resteer(self) -> None:
+        """Let T act on the whole answer, at once if it has moved since, or from here on."""
+        self._resteers = not self._resteers
+        run = self._workbench.session.comparison
+        if self._resteers and run is not None and run.lanes[STEERED].flow_time != self.setup.flow_time:
+            self._resteer()
         self._status.note(
-            "moving T runs a finished answer again" if self._reruns_on_move else "moving T waits for r to run again"
+            "T acts on the whole answer: what it would write again stays" if self._resteers else "T acts from here on"
         )
 
     @on(Controls.FlowTimeTyped)

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 from flas_engine.errors import Cancelled
 from flas_tui.bindings import KeyScreen
 from flas_tui.notices import notice_for
-from flas_tui.session import LANES, STEERED, FlowTimeMoved, LaneEnded, ModelChanged, NotKept, RunOver
+from flas_tui.session import LANES, STEERED, FlowTimeMoved, LaneEnded, ModelChanged, NotKept, RunOver, RunStarted
 from flas_tui.summary import describe_lane, describe_machine, hints_for
 from flas_tui.widgets.controls import Controls
 from flas_tui.widgets.flow_time_slider import FlowTimeSlider
@@ -125,6 +125,8 @@ class CompareView(KeyScreen):
             self._draw(change)
 
     def _draw(self, change: Change) -> None:
+        if isinstance(change, RunStarted):
+            self._deck.clear()  # not before: a re-steered text begins where the one before it ended
         self._deck.draw(change)
         if isinstance(change, FlowTimeMoved):
             self._show_titles()

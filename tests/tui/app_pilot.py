@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 20.0
 """For a machine that other work keeps busy."""
+
+
+class Gate:
+    """Holds the engine before chosen token passes until the test lets it on."""
+
+    def __init__(self, *passes: int) -> None:
+        self.waiting = threading.Event()
+        self._passes = set(passes)
+        self._open = threading.Event()
+
+    def __call__(self, index: int) -> None:
+        if index in self._passes:
+            self.waiting.set()
+            assert self._open.wait(20)
+
+    def open(self) -> None:
+        """Let the engine go on."""
+        self._open.set()
 
 
 class Screen:

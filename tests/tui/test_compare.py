@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from app_pilot import app_on
+from app_pilot import Gate, app_on
 from scripted_engine import SCRIPTED_INFO, ScriptedEngine
 
 from flas_engine.concept_library import LibraryConcept
@@ -21,24 +20,6 @@ from flas_tui.widgets.flow_time_slider import FlowTimeSlider
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Gate:
-    """Holds the engine before chosen token passes until the test lets it on."""
-
-    def __init__(self, *passes: int) -> None:
-        self.waiting = threading.Event()
-        self._passes = set(passes)
-        self._open = threading.Event()
-
-    def __call__(self, index: int) -> None:
-        if index in self._passes:
-            self.waiting.set()
-            assert self._open.wait(20)
-
-    def open(self) -> None:
-        """Let the engine go on."""
-        self._open.set()
 
 
 async def test_enter_alone_shows_steering_beside_the_baseline() -> None:
@@ -61,61 +42,6 @@ async def test_what_the_command_line_says_is_in_the_inputs() -> None:
         assert request.lanes[STEERED].concepts[0].text == "formal"
         assert request.lanes[STEERED].flow_time == 2.0
         assert (request.seed, screen.run.setup.prompt) == (5, "Hi")
-
-
-async def test_moving_t_in_mid_run_acts_on_the_next_token_and_is_marked() -> None:
-    gate = Gate(5)
-    async with app_on(ScriptedEngine(before_pass=gate)) as screen:
-        await screen.press("enter")
-        await screen.until(gate.waiting.is_set)
-        await screen.press("right_square_bracket", "right_square_bracket")
-        gate.open()
-        await screen.until_over()
-        moves = screen.run.lanes[STEERED].moves
-        assert [move.flow_time for move in moves] == [1.6]
-        assert moves[0].offset == screen.run.lanes[STEERED].offsets[5]
-        assert "⟨T\u00a01.60⟩" in screen.frame()
-        assert "⟨T" not in screen.text("steered")
-        assert screen.run.lanes[BASELINE].moves == []
-
-
-async def test_t_moved_while_text_runs_makes_no_new_run() -> None:
-    gate = Gate(5)
-    engine = ScriptedEngine(before_pass=gate)
-    async with app_on(engine, settings=Settings(rerun_on_move=True)) as screen:
-        await screen.press("enter")
-        await screen.until(gate.waiting.is_set)
-        await screen.press(*["right_square_bracket"] * 3)
-        gate.open()
-        await screen.until_over()
-        assert len(engine.requests) == 1
-
-
-async def test_ten_slider_keys_make_one_run_under_the_last_value() -> None:
-    engine = ScriptedEngine()
-    async with app_on(engine, settings=Settings(rerun_on_move=True)) as screen:
-        await screen.press("enter")
-        await screen.until_over()
-        for _ in range(10):
-            screen.compare.action_nudge(0.05)
-        await screen.until(lambda: len(engine.requests) == 2)
-        await screen.until_over()
-        assert engine.requests[1].lanes[STEERED].flow_time == 2.0
-        assert len(engine.requests) == 2
-
-
-async def test_t_moved_after_an_answer_waits_for_r() -> None:
-    engine = ScriptedEngine()
-    async with app_on(engine) as screen:
-        await screen.press("enter")
-        await screen.until_over()
-        await screen.press("right_curly_bracket")
-        assert "r runs this one again" in screen.status()
-        assert len(engine.requests) == 1
-        await screen.press("r")
-        await screen.until_over()
-        assert engine.requests[1].lanes[STEERED].flow_time == 1.75
-        assert engine.requests[1].seed == engine.requests[0].seed
 
 
 async def test_a_new_seed_is_another_run_of_the_same_setting() -> None:
@@ -211,22 +137,6 @@ async def test_what_is_typed_in_one_burst_behind_a_key_is_text(key: str, field: 
         await screen.press_in_one_burst(key, *"retiCe")
         await screen.until(lambda: "retiCe" in screen.compare.query_one(f"#{field}").value, "the text")  # type: ignore[attr-defined]
         assert screen.app.screen is screen.compare
-
-
-async def test_digits_in_one_burst_behind_the_slider_s_key_move_it() -> None:
-    async with app_on() as screen:
-        await screen.press("escape")
-        await screen.press_in_one_burst("T", "9")
-        await screen.until(lambda: screen.compare.query_one("#slider").value > 2, "the slider")  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(("typed", "expected"), [("2.25", 2.25), ("-3", -3.0), ("nan", 1.5), ("9", 1.5), ("x", 1.5)])
-async def test_any_flow_time_can_be_typed_and_a_wrong_one_is_refused(typed: str, expected: float) -> None:
-    async with app_on() as screen:
-        await screen.press("escape", "t", "ctrl+u", *(("minus" if c == "-" else c) for c in typed), "enter")
-        await screen.pilot.pause()
-        assert screen.compare.setup.flow_time == expected
-        assert ("flow time" in screen.status()) == (expected == 1.5)
 
 
 async def test_concepts_fill_survive_a_restart_and_come_back_with_their_t(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def test_a_setup_asks_for_a_baseline_and_a_steered_lane_under_one_seed() -> None
     assert request.seed == 7
 
 
+def test_a_comparison_is_the_draft_of_another_under_t_or_concept_alone(session: Session) -> None:
+    before = session.begin(2, SETUP)
+    folded(session, token(BASELINE, 0, "a", token_id=5), token(STEERED, 0, "b", token_id=6), run_id=2)
+    for moved in (replace(SETUP, flow_time=2.0), replace(SETUP, concept="robots")):
+        assert before.is_draft_for(moved, before.writer)
+        baseline, steered = to_request(moved, before).lanes
+        assert (baseline.given, baseline.draft, steered.given, steered.draft) == ((5,), (), (), (6,))
+    for other in (replace(SETUP, prompt="Hi"), replace(SETUP, seed=8), replace(SETUP, limits=Limits(stop=(".",)))):
+        assert not before.is_draft_for(other, before.writer)
+    assert not before.is_draft_for(SETUP, Writer(name="another", spec=LoadSpec()))
+
+
 def test_a_flow_time_without_a_concept_is_refused() -> None:
     with pytest.raises(RequestError, match="no concept"):
         to_request(Setup(prompt="Hello?", flow_time=1.0))
@@ -197,6 +209,13 @@ def test_the_rate_counts_tokens_of_one_lane_over_the_time_since_the_prompt(sessi
     )
     assert session.comparison is not None
     assert session.comparison.tokens_per_second == pytest.approx(2 / 4)
+
+
+def test_the_rate_leaves_out_what_was_kept(session: Session) -> None:
+    kept = [replace(token(lane, 0, "a"), is_kept=True) for lane in (BASELINE, STEERED)]
+    folded(session, Prefilled(prompt_token_ids=((1,), (1,)), seconds=0.1), *kept, token(STEERED, 1, "b"))
+    assert session.comparison is not None
+    assert session.comparison.tokens_per_second == pytest.approx(1 / 3)
 
 
 def test_a_failed_run_is_over_and_says_why(session: Session) -> None:

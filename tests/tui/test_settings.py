@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
     "lite": True,
     "model": "gemma-2-2b-it",
     "flow_time_range": (-2.0, 6.5),
-    "rerun_on_move": True,
+    "resteer_on_move": True,
     "keep_seed": False,
     "mark_difference": False,
     "max_new_tokens": 64,
