@@ -103,6 +103,23 @@ class EvaluationSpeed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resteering:
+    """How soon a pair is there again, whole, when T has moved."""
+
+    num_tokens: int
+    """Of each lane."""
+    move: float
+    """How far T has moved."""
+    kept_share: float
+    """Of the steered lane's tokens, those that the lane chooses under the new T too; the baseline keeps all."""
+    seconds: float
+    """With the texts before as drafts."""
+    anew_seconds: float
+    ratio: float
+    """How many times as soon, median of the rounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """One part of what a token of the pair costs."""
 
@@ -138,5 +155,6 @@ class Report:
     memory_ratio: float
     allocations: Allocations
     evaluation: EvaluationSpeed
+    resteering: Resteering
     parts: tuple[Part, ...]
     """Of a pass of the pair; they add up to it."""

@@ -16,6 +16,7 @@ from flas_engine.benchmark.machine import describe_machine, versions
 from flas_engine.benchmark.memory import measure_memory
 from flas_engine.benchmark.quality import QUESTIONS, measure_quality
 from flas_engine.benchmark.report import Report
+from flas_engine.benchmark.resteering import measure_resteering
 from flas_engine.benchmark.rounds import make_parts, make_ratios, make_rows, run_rounds
 from flas_engine.benchmark.steady_state import measure_allocations, operation_seconds
 from flas_engine.benchmark.subject import UNTRAINED, load_plain, load_subject, plain_flow
@@ -62,6 +63,8 @@ def run_benchmark(
     quality = measure_quality(engine, subjects.int8, prompts or QUESTIONS)
     progress(Progress(activity="measuring evaluation"))
     evaluation = measure_evaluation(that_ends(engine, spec), new_tokens, num_rounds)
+    progress(Progress(activity="measuring re-steering"))
+    resteering = measure_resteering(engine, new_tokens, num_rounds)
     info = engine.info
     return Report(
         model=info.name,
@@ -86,6 +89,7 @@ def run_benchmark(
         memory_ratio=memory.ratio,
         allocations=measure_allocations(engine),
         evaluation=evaluation,
+        resteering=resteering,
         parts=make_parts(rounds, operation_seconds(engine)),
     )
 

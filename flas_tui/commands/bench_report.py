@@ -146,9 +146,19 @@ def _facts(report: dict[str, Any]) -> Iterator[str]:
         f"read bandwidth {report['read_bytes_per_second'] / 1e9:.0f} GB/s"
     )
     yield _evaluation(report["evaluation"])
+    yield _resteering(report["resteering"])
     yield _training(report["training"])
     if "app" in report:
         yield f"app while the pair streams as fast as it can: {_key_to_paint(report['app'])}"
+
+
+def _resteering(resteering: dict[str, Any]) -> str:
+    return (
+        f"re-steering: a pair of {resteering['num_tokens']} tokens each is there again "
+        f"{resteering['seconds'] * 1e3:.0f} ms after T has moved by {resteering['move']:g}, "
+        f"{resteering['ratio']:.1f} x as soon as written anew; the baseline stays, and "
+        f"{resteering['kept_share']:.0%} of the steered text"
+    )
 
 
 def _evaluation(speed: dict[str, Any]) -> str:

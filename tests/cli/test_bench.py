@@ -84,6 +84,8 @@ def test_a_run_has_every_number(report: dict[str, Any]) -> None:
     assert evaluation["num_lanes"] == 16
     assert evaluation["ratio"] > 0.0
     assert 1e6 < evaluation["lane_bytes"] < 1e8
+    assert 0.0 <= report["resteering"]["kept_share"] <= 1.0
+    assert report["resteering"]["ratio"] > 0.0
     assert report["allocations"]["num_allocations"] >= 0.0
     assert len(report["parts"]) == 6
     assert "bench --model=demo --tokens=8" in report["command"]

@@ -22,6 +22,7 @@ from flas_engine.benchmark.memory import measure_memory
 from flas_engine.benchmark.products import engine_products, evaluated_projections, linear_products, time_products
 from flas_engine.benchmark.quality import measure_quality
 from flas_engine.benchmark.report import BenchmarkError
+from flas_engine.benchmark.resteering import measure_resteering
 from flas_engine.benchmark.rounds import RATE_RATIOS, Rounds, make_parts, make_ratios, make_rows, run_rounds
 from flas_engine.benchmark.starting import measure_start
 from flas_engine.benchmark.steady_state import measure_allocations, operation_seconds
@@ -142,6 +143,20 @@ def test_a_list_of_lanes_is_written_in_a_full_batch_and_one_at_a_time() -> None:
     assert speed.ratio == pytest.approx(speed.tokens_per_second / speed.alone_tokens_per_second)
     assert speed.ratio > 1.0
     assert speed.lane_bytes > 0
+
+
+def test_a_pair_is_resteered_and_written_anew() -> None:
+    """Each behind a run under the T before; the baseline is given, and the steered text a draft."""
+    counting = Counting(
+        name="tiny", base_id="t", base=ENGINE.base, tokenizer=TOKENIZER, end_ids=frozenset(), flow=ENGINE.flow
+    )
+    measured = measure_resteering(counting, NEW_TOKENS, 2)
+    assert counting.num_lanes == [2] * 4 * 3
+    assert measured.num_tokens == NEW_TOKENS
+    assert 0.0 <= measured.kept_share <= 1.0
+    assert measured.seconds > 0.0
+    assert measured.anew_seconds > 0.0
+    assert measured.ratio > 0.0
 
 
 def test_lanes_of_evaluation_end_where_the_model_ends_them(demo_model_dir: Path) -> None:
