@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 Place = Literal["input", "slider", "rail", "panes"]
 
-_T = ("[ ]", "T")
 _LEAVE: Hints = (("?", "help"), ("^p", "palette"), ("^q", "quit"))
 _HINTS: dict[Place, Hints] = {
     "input": (("Enter", "generate"), ("Tab", "next"), ("F7 F8", "T"), ("Esc", "leave"), ("F1", "help"), ("^q", "quit")),
@@ -22,14 +21,15 @@ _HINTS: dict[Place, Hints] = {
 }
 
 
-def hints_for(place: Place, *, is_running: bool, has_run: bool) -> Hints:
-    """Return the keys that matter where the focus is."""
+def hints_for(place: Place, *, is_running: bool, has_run: bool, resteers: bool) -> Hints:
+    """Return the keys that matter where the focus is, and what moving T does."""
+    move = ("[ ]", "re-steer" if resteers else "T")
     if is_running and place != "input":
-        return (("Space", "stop"), _T, ("Tab", "next"), ("z", "zoom"), *_LEAVE)
+        return (("Space", "stop"), move, ("Tab", "next"), ("z", "zoom"), *_LEAVE)
     if place != "panes":
         return _HINTS[place]
     run: Hints = (("r", "rerun"), ("R", "new seed")) if has_run else (("Enter", "generate"),)
-    return (*run, _T, ("i", "prompt"), ("c", "concept"), ("z", "zoom"), *_LEAVE)
+    return (*run, move, ("i", "prompt"), ("c", "concept"), ("z", "zoom"), *_LEAVE)
 
 
 def describe_machine(session: Session, setup: Setup) -> HeaderState:

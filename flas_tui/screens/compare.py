@@ -80,11 +80,11 @@ class CompareScreen(CompareMoves):
             workbench,
             setup,
             slider_range=slider_range,
+            resteers=resteers,
             marks_difference=marks_difference,
             is_lite=is_lite,
             notices=notices,
         )
-        self._resteers = resteers
         self._keeps_seed = keeps_seed
         self._browse_evaluation = browse
         self._expected: str | None = None
@@ -195,6 +195,7 @@ class CompareScreen(CompareMoves):
         run = self._workbench.session.comparison
         if self._resteers and run is not None and run.lanes[STEERED].flow_time != self.setup.flow_time:
             self._resteer()
+        self._show_hints()
         self._status.note(
             "T acts on the whole answer: what it would write again stays" if self._resteers else "T acts from here on"
         )

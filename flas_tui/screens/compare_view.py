@@ -59,6 +59,7 @@ class CompareView(KeyScreen):
         setup: Setup,
         *,
         slider_range: tuple[float, float],
+        resteers: bool,
         marks_difference: bool,
         is_lite: bool,
         notices: list[str],
@@ -67,6 +68,7 @@ class CompareView(KeyScreen):
         self._workbench = workbench
         self._setup = setup
         self._first_prompt = setup.prompt
+        self._resteers = resteers
         self._is_lite = is_lite
         self._notices = notices
         self._controls = Controls(
@@ -213,5 +215,8 @@ class CompareView(KeyScreen):
     def _show_hints(self) -> None:
         session = self._workbench.session
         self._status.hints = hints_for(
-            self._place, is_running=session.is_running, has_run=session.comparison is not None
+            self._place,
+            is_running=session.is_running,
+            has_run=session.comparison is not None,
+            resteers=self._resteers,
         )

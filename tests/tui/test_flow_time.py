@@ -10,6 +10,7 @@ from scripted_engine import ScriptedEngine
 
 from flas_tui.session import BASELINE, STEERED
 from flas_tui.settings import Settings
+from flas_tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,11 +149,13 @@ async def test_a_key_switches_between_the_two_and_resteers_at_once() -> None:
         assert "a re-steers it" in screen.status()
         await screen.press("a")
         assert "the whole answer" in screen.status()
+        assert ("[ ]", "re-steer") in screen.compare.query_one(StatusLine).hints
         await screen.until(lambda: len(engine.requests) == 2)
         await screen.until_over()
         assert engine.requests[1].lanes[STEERED].flow_time == 1.55
         await screen.press("a")
         assert "from here on" in screen.status()
+        assert ("[ ]", "T") in screen.compare.query_one(StatusLine).hints
         await screen.press("right_square_bracket")
         assert "r runs this one again" in screen.status()
 
