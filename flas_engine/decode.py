@@ -308,13 +308,15 @@ def _choose(
     What is given is not asked about; drafts win where `rounding` may have decided against them.
     """
     seeds, positions = [answer.seed for answer, _ in places], [position for _, position in places]
-    draws = (run.job.request.sampling, seeds, positions, seen_BV, run.scratch)
-    expected = [answer.draft[position] if position < len(answer.draft) else None for answer, position in places]
-    tokens_B, logprobs_B = choose(logits_BV, *draws, expected, rounding)
+    expected: list[int | None] = []
+    if rounding:
+        expected = [answer.draft[position] if position < len(answer.draft) else None for answer, position in places]
+    sampling, scratch = run.job.request.sampling, run.scratch
+    tokens_B, logprobs_B = choose(logits_BV, sampling, seeds, positions, seen_BV, scratch, expected, rounding)
     for row, (answer, position) in enumerate(places):
         if position < len(answer.given):
             tokens_B[row] = answer.given[position]
-            logprobs_B[row] = logprobs_of(tokens_B[row, None, None], logits_BV[row, None], run.scratch)[0]
+            logprobs_B[row] = logprobs_of(tokens_B[row, None, None], logits_BV[row, None], scratch)[0]
     # A pass's one synchronisation. Ids are exact in float32 up to 2**24, and MPS has no float64.
     pairs = torch.stack([tokens_B.float(), logprobs_B], dim=1).tolist()
     return tokens_B, [(int(token_id), logprob) for token_id, logprob in pairs]
