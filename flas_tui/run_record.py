@@ -87,7 +87,7 @@ def request_from_json(text: str) -> Request:
         limits=Limits(**(data["limits"] | {"stop": tuple(data["limits"]["stop"])})),
         solver=data["solver"],
         num_steps=data["num_steps"],
-        max_live=data.get("max_live"),  # a history may be older than the field
+        max_live=data.get("max_live"),  # a history may be older than some fields
     )
 
 
@@ -97,6 +97,8 @@ def _lane(data: dict[str, Any]) -> Lane:
         concepts=tuple(WeightedConcept(**concept) for concept in data["concepts"]),
         flow_time=data["flow_time"],
         seed=data.get("seed"),
+        given=tuple(data.get("given", ())),
+        draft=tuple(data.get("draft", ())),
     )
 
 

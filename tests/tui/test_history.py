@@ -144,6 +144,8 @@ LANES = st.builds(
     ).map(tuple),
     flow_time=st.floats(-8, 8),
     seed=st.none() | st.integers(0, 2**63 - 1),
+    given=st.lists(st.integers(0, 300_000), max_size=3).map(tuple),
+    draft=st.lists(st.integers(0, 300_000), max_size=3).map(tuple),
 )
 REQUESTS = st.builds(
     Request,
