@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import logging.handlers
 import tempfile
@@ -55,7 +57,16 @@ def _open_log() -> tuple[Path, logging.Handler]:
         return folder / "flas-tui.log", _rotating(folder / "flas-tui.log")
     except OSError:
         path = Path(tempfile.mkdtemp(prefix="flas-tui-")) / "flas-tui.log"
+        atexit.register(_remove_if_empty, path)
         return path, _rotating(path)
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Leave no folder behind for nothing."""
+    with contextlib.suppress(OSError):
+        if not path.stat().st_size:
+            path.unlink()
+            path.parent.rmdir()
 
 
 def _rotating(path: Path) -> logging.Handler:

@@ -91,6 +91,20 @@ def test_an_unwritable_log_folder_moves_the_log_to_the_temporary_files(
     assert "ZeroDivisionError" in path.read_text()
 
 
+def test_a_log_among_the_temporary_files_leaves_nothing_behind_when_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    folders = {"XDG_STATE_HOME": str(tmp_path / "file" / "state"), "TMPDIR": str(temporary)}
+    for code, num_left in (("", 0), ("import logging; logging.getLogger('flas_tui').error('lost')", 1)):
+        started = f"from flas_tui.logs import start_logging; print(start_logging()); {code}"
+        done = subprocess.run(
+            [sys.executable, "-c", started], env=os.environ | folders, capture_output=True, text=True, check=True
+        )
+        assert str(temporary) in done.stdout
+        assert len(list(temporary.iterdir())) == num_left
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
