@@ -27,7 +27,9 @@ MAX_LIVE = 16
 PROMPTS_A_ROUND = 4
 SAMPLING = Sampling(temperature=1.0)
 FLOW_TIMES = (0.0, 0.5, 1.0, 2.0)
-ALONE_EVERY = 5
+SEEDS = 2
+"""Answers of a prompt and flow time. The more lanes, the less counts that a list runs out at its end."""
+ALONE_EVERY = 9
 """One lane in so many is written alone too; coprime to the number of flow times, so that each has its share."""
 PROMPTS = (
     "What is the capital of Norway?",
@@ -78,16 +80,16 @@ def measure_evaluation(engine: Engine, new_tokens: int, num_rounds: int) -> Eval
 
 
 def evaluation_lanes(prompts: Sequence[str]) -> list[Lane]:
-    """Return a lane a prompt and flow time; those of a prompt share their noise, and come one after the other."""
+    """Return a lane a prompt, seed and flow time; flow times share their noise, and come one after the other."""
     concepts = (WeightedConcept(text=CONCEPT),)
     return [
         Lane(
             conversation=(Message(role="user", content=prompt),),
             concepts=concepts if flow_time else (),
             flow_time=flow_time,
-            seed=number,
+            seed=seed,
         )
-        for number, prompt in enumerate(prompts)
+        for seed, prompt in enumerate([prompt for prompt in prompts for _ in range(SEEDS)])
         for flow_time in FLOW_TIMES
     ]
 

@@ -16,7 +16,14 @@ from flas_engine.base import from_transformers
 from flas_engine.benchmark import contestants, decoding, steady_state
 from flas_engine.benchmark.contestants import Contestant, Subjects
 from flas_engine.benchmark.decoding import Timing, time_engine
-from flas_engine.benchmark.evaluating import ALONE_EVERY, FLOW_TIMES, PROMPTS_A_ROUND, measure_evaluation, that_ends
+from flas_engine.benchmark.evaluating import (
+    ALONE_EVERY,
+    FLOW_TIMES,
+    PROMPTS_A_ROUND,
+    SEEDS,
+    measure_evaluation,
+    that_ends,
+)
 from flas_engine.benchmark.llama_cpp import gguf_file, time_llama_cpp
 from flas_engine.benchmark.memory import measure_memory
 from flas_engine.benchmark.products import engine_products, evaluated_projections, linear_products, time_products
@@ -133,7 +140,7 @@ def test_a_list_of_lanes_is_written_in_a_full_batch_and_one_at_a_time() -> None:
     ends = frozenset(range(0, 288, 9))
     engine = Counting(name="tiny", base_id="t", base=base, tokenizer=TOKENIZER, end_ids=ends, flow=flow)
     speed = measure_evaluation(engine, NEW_TOKENS, 2)
-    num_lanes = 2 * PROMPTS_A_ROUND * len(FLOW_TIMES)
+    num_lanes = 2 * PROMPTS_A_ROUND * SEEDS * len(FLOW_TIMES)
     num_alone = len(range(0, num_lanes, ALONE_EVERY))
     assert engine.num_lanes[-num_alone - 1 :] == [num_lanes, *([1] * num_alone)]
     assert {number % len(FLOW_TIMES) for number in range(0, num_lanes, ALONE_EVERY)} == {0, 1, 2, 3}
