@@ -4,9 +4,9 @@ Every pass advances the live lanes of a `LaneBatch` by a token and chooses the n
 many are live, the next lane takes the place of one that ends: its prompt is read, and the others go on. Nothing else in
 the engine makes tokens.
 
-Re-steering is verification. A lane may bring a draft, which was written under another setting: one pass says what the
-lane itself chooses behind each of its tokens, with the noise of those positions. As far as the two agree the draft
-stays, and decoding goes on from there.
+Re-steering is verification. A lane may bring a draft, which was written under another setting: a pass over many of its
+tokens says what the lane itself chooses behind each, with the noise of those positions. As far as the two agree the
+draft stays, and decoding goes on from there.
 
 Shapes: B live lanes, L tokens read at once, V vocabulary.
 """
