@@ -91,7 +91,7 @@ _MOVE: tuple[Action, ...] = (
     _leading("Move", "prompt", "i", "i", "Edit the prompt", "Type; Enter generates.", "focus_field('prompt')"),
     _leading("Move", "concept", "c", "c", "Edit the concept", "Any plain words.", "focus_field('concept')"),
     _action("Move", "leave", "escape", "Esc", "Leave", "Back from an input or the rail to the panes."),
-    _action(
+    _leading(
         "Move",
         "concepts",
         "C",
@@ -100,11 +100,11 @@ _MOVE: tuple[Action, ...] = (
         "The flow's own, and those used before, with their T.",
         "show_rail('concepts')",
     ),
-    _action("Move", "history", "H", "H", "History", "Earlier runs; Enter restores one.", "show_rail('history')"),
+    _leading("Move", "history", "H", "H", "History", "Earlier runs; Enter restores one.", "show_rail('history')"),
     _action(
         "Move", "next", "tab", "Tab", "Next", "The next field, or the other pane where one shows.", is_priority=True
     ),
-    _action("Move", "search", "slash", "/", "Find", "Text in both panes; capitals count when typed."),
+    _leading("Move", "search", "slash", "/", "Find", "Text in both panes; capitals count when typed."),
     _action("Move", "next-match", "n", "n", "Next match", "Around the end to the first.", "go_to_match(True)"),
     _action("Move", "previous-match", "N", "N", "Match before", "Around to the last.", "go_to_match(False)"),
     _action("Move", "left", "h", "h", "Baseline pane", "Move there.", "focus_lane(0)"),

@@ -61,8 +61,11 @@ class CompareMoves(CompareView):
         self.action_show_rail("concepts")
 
     def action_search(self) -> None:
-        """Find text in the panes."""
-        self._controls.type_search()
+        """Find text in the panes; from the rail, a run."""
+        if self.focused is not None and self._rail in self.focused.ancestors:
+            self._rail.search()
+        else:
+            self._controls.type_search()
 
     def action_go_to_match(self, is_forward: bool) -> None:
         """Go to another match of the search."""

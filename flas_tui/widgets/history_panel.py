@@ -78,7 +78,6 @@ class HistoryPanel(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,right", "other_tab", "the other tab", show=False),
-        Binding("slash", "search", "search the runs", show=False),
         Binding("p", "pin", "keep a concept at the top", show=False),
         Binding("delete,x", "forget", "forget the entry", show=False),
     ]
@@ -158,7 +157,7 @@ class HistoryPanel(Vertical):
     def focus_tab(self, tab: Tab) -> None:
         """Show one of the lists and give it the focus."""
         self.show_tab(tab)
-        self._lists[tab].focus()
+        self.screen.set_focus(self._lists[tab])  # at once: the next key may be here already
 
     def suggest(self, library: tuple[LibraryConcept, ...]) -> None:
         """List `library` after the concepts that were used."""
@@ -212,10 +211,10 @@ class HistoryPanel(Vertical):
         """Go to the other list."""
         self.focus_tab("history" if self._tab == "concepts" else "concepts")
 
-    def action_search(self) -> None:
-        """Search the runs."""
+    def search(self) -> None:
+        """Let words be typed that are looked for in the runs."""
         self.show_tab("history")
-        self._search.focus()
+        self.screen.set_focus(self._search)
 
     def action_pin(self) -> None:
         """Keep the concept at the top, or no longer."""

@@ -130,13 +130,20 @@ async def test_an_engine_that_refuses_is_heard() -> None:
         await screen.until(lambda: "9 tokens too many" in screen.status())
 
 
-@pytest.mark.parametrize(("key", "field"), [("i", "prompt"), ("c", "concept")])
+@pytest.mark.parametrize(("key", "field"), [("i", "prompt"), ("c", "concept"), ("slash", "search")])
 async def test_what_is_typed_in_one_burst_behind_a_key_is_text(key: str, field: str) -> None:
     async with app_on() as screen:
         await screen.press("escape")
         await screen.press_in_one_burst(key, *"retiCe")
         await screen.until(lambda: "retiCe" in screen.compare.query_one(f"#{field}").value, "the text")  # type: ignore[attr-defined]
         assert screen.app.screen is screen.compare
+
+
+async def test_a_search_of_the_runs_typed_in_one_burst_arrives_whole() -> None:
+    async with app_on() as screen:
+        await screen.press("escape")
+        await screen.press_in_one_burst("H", "slash", *"wha/x")
+        await screen.until(lambda: screen.compare.query_one("#run-search").value == "wha/x", "the search")  # type: ignore[attr-defined]
 
 
 async def test_concepts_fill_survive_a_restart_and_come_back_with_their_t(tmp_path: Path) -> None:
