@@ -32,8 +32,8 @@ CHUNK_TOKENS = 512
 """Prompts are read in pieces of this many tokens: bounds the memory of a pass, and how long a stop can take."""
 ROWS_AT_FULL_SPEED = {"cpu": 64, "cuda": 2048}
 """Reading more rows at once than this is no faster by the row, so that lanes may as well be read one after another."""
-SLOT_BUCKET = 64
-"""Attention looks at a multiple of this many slots, so that shapes seldom change."""
+SLOTS_AT_A_TIME, COMPILED_SLOTS_AT_A_TIME = 8, 64
+"""Attention looks at a multiple of so many slots. Each one more costs a batch time, each new shape what is recorded."""
 SMALL_BATCH = 4
 """Dead lanes of a batch up to this size are never cleared away: they cost next to nothing."""
 
@@ -183,7 +183,8 @@ class LaneBatch:
         tables = self._tables_for_next()
         tables.put(tokens)
         longest = max(len(self._ids[lane]) for lane in self._live)
-        num_slots = min(-(-longest // SLOT_BUCKET) * SLOT_BUCKET, tables.capacity)
+        step = COMPILED_SLOTS_AT_A_TIME if self._functions.is_compiled else SLOTS_AT_A_TIME
+        num_slots = min(-(-longest // step) * step, tables.capacity)
         if not self._functions.is_compiled or self._base.device.type != "cuda":
             return self._pass(tables, num_slots)
         kind = (num_slots, self._steering is not None and self._steering.is_needed)
