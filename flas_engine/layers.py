@@ -270,8 +270,12 @@ def run_layer(
     rows: slice,
     slots: slice | torch.Tensor,
     workspace: Workspace | None,
+    places: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Run one decoder layer; rotations, bias, rows and slots are its part of the window."""
+    """Run one decoder layer; rotations, bias, rows and slots are its part of the window.
+
+    `places` are rows and positions [N]: behind the attention nothing is computed elsewhere, and [N, D] is returned.
+    """
     x = rms_norm(h_PLD, weights.input_norm, workspace.normed if workspace else None)
     q, k, v = _split(architecture, weights, _lanes(weights.qkv(x), workspace), rotary)
     if cache is not None:
@@ -282,6 +286,8 @@ def run_layer(
     if workspace:
         workspace.attended_lanes.copy_(x)
         x = workspace.attended
+    if places is not None:
+        h_PLD, x = h_PLD[places], x[places]
     h_PLD = add_normed(h_PLD, weights.out(x), weights.post_attention_norm)
     x = rms_norm(h_PLD, weights.pre_mlp_norm, workspace.normed if workspace else None)
     gate, up = _lanes(weights.gate_up(x), workspace).chunk(2, dim=-1)

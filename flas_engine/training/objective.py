@@ -102,11 +102,16 @@ class Objective(nn.Module):
             compute_dtype=self._compute_dtype,
             recomputes=self._recomputes,
         )
-        h_RLD = run_upper(self._base, self.field.config.layer, carried.h_BLD, recomputes=self._recomputes)
-        right_N = self._losses(h_RLD[:num_rows], texts)
+        rows_M, positions_M = texts.rows_N, texts.positions_N
+        if has_contrast:
+            rows_M, positions_M = torch.cat([rows_M, rows_M + num_rows]), positions_M.repeat(2)
+        layer = self.field.config.layer
+        h_MD = run_upper(self._base, layer, carried.h_BLD, rows_M, positions_M, recomputes=self._recomputes)
+        right_ND, *wrong_ND = h_MD.split(len(texts.rows_N))
+        right_N = self._losses(right_ND, texts)
         contrast = right_N.new_zeros(())
         if has_contrast:
-            wrong_N = self._losses(h_RLD[num_rows:], texts)
+            wrong_N = self._losses(wrong_ND[0], texts)
             gaps_B = mean_by_row(wrong_N - right_N, texts.rows_N, num_rows)
             contrast = F.softplus(-self._contrast_beta * gaps_B).mean()
         pooled_BD = mean_over_positions(carried.last_velocity_BLD[:num_rows], texts.lengths_B)
@@ -114,9 +119,8 @@ class Objective(nn.Module):
             lm_sum=right_N.sum(), diversity=similarity_between(pooled_BD, given.concept_ids_B), contrast=contrast
         )
 
-    def _losses(self, h_BLD: torch.Tensor, texts: Texts) -> torch.Tensor:
-        base = self._trained_base if self.training else self._base
-        return token_losses(base, h_BLD[texts.rows_N, texts.positions_N], texts.targets_N)
+    def _losses(self, h_ND: torch.Tensor, texts: Texts) -> torch.Tensor:
+        return token_losses(self._trained_base if self.training else self._base, h_ND, texts.targets_N)
 
 
 def mean_by_row(values_N: torch.Tensor, rows_N: torch.Tensor, num_rows: int) -> torch.Tensor:

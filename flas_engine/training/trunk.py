@@ -10,6 +10,7 @@ Shapes: B rows, L positions, N output tokens of all rows, D hidden, V vocabulary
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from flas_engine.kernels import PlainProduct
-from flas_engine.layers import embed, make_window, run_layers, to_logits
+from flas_engine.layers import embed, make_window, run_layer, run_layers, to_logits
 
 if TYPE_CHECKING:
     from flas_engine.layers import BaseModel, Window
@@ -39,19 +40,31 @@ def run_lower(base: BaseModel, layer: int, token_ids_BL: torch.Tensor) -> torch.
     return run_layers(base, embed(base, token_ids_BL), range(layer + 1), window, None)
 
 
-def run_upper(base: BaseModel, layer: int, h_BLD: torch.Tensor, *, recomputes: bool = False) -> torch.Tensor:
-    """Return what the last layer hands on, given what `layer` does; differentiable in it.
+def run_upper(
+    base: BaseModel,
+    layer: int,
+    h_BLD: torch.Tensor,
+    rows_N: torch.Tensor,
+    positions_N: torch.Tensor,
+    *,
+    recomputes: bool = False,
+) -> torch.Tensor:
+    """Return what the last layer hands on at some places, [N, D], given what `layer` does; differentiable in it.
 
     `recomputes` keeps the input of every layer alone and runs the layer again on the way back.
     """
-    window = window_of(base, h_BLD.shape[1], base.dtype)
-    for index in range(layer + 1, base.architecture.num_layers):
-        one = range(index, index + 1)
-        if recomputes:
-            h_BLD = checkpoint(run_layers, base, h_BLD, one, window, None, use_reentrant=False)
-        else:
-            h_BLD = run_layers(base, h_BLD, one, window, None)
-    return h_BLD
+    window, places = window_of(base, h_BLD.shape[1], base.dtype), (rows_N, positions_N)
+    last = base.architecture.num_layers - 1
+    for index in range(layer + 1, last + 1):
+        run = partial(
+            run_layers,
+            layers=range(index, index + 1),
+            window=window,
+            cache=None,
+            run=partial(run_layer, places=places) if index == last else None,
+        )
+        h_BLD = checkpoint(run, base, h_BLD, use_reentrant=False) if recomputes else run(base, h_BLD)
+    return h_BLD if layer < last else h_BLD[places]
 
 
 def token_losses(base: BaseModel, h_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:

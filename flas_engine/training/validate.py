@@ -118,6 +118,6 @@ def _loss(
     wordings: Sequence[str],
 ) -> float:
     if flow_time == 0.0:  # the model itself
-        h_BLD = run_upper(base, layer, texts.h_BLD)
-        return token_losses(base, h_BLD[texts.rows_N, texts.positions_N], texts.targets_N).sum().item()
+        h_ND = run_upper(base, layer, texts.h_BLD, texts.rows_N, texts.positions_N)
+        return token_losses(base, h_ND, texts.targets_N).sum().item()
     return objective(texts, feed.conditioning(rows, flow_time, wordings)).lm_sum.item()

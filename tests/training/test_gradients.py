@@ -186,6 +186,18 @@ def test_gradients_are_the_same_when_the_way_back_recomputes(family: str) -> Non
     assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
 
 
+@pytest.mark.parametrize("above", ["some layers", "one layer", "none"])
+def test_what_the_last_layer_hands_on_at_some_places_is_that_of_a_whole_pass(above: str) -> None:
+    base = from_transformers(tiny_transformers_model("gemma3"))
+    num_layers = base.architecture.num_layers
+    layer = {"some layers": LAYER - 1, "one layer": num_layers - 2, "none": num_layers - 1}[above]
+    ids = torch.tensor([PROMPTS[0], PROMPTS[2] + OUTPUTS[2]])
+    rows, positions = torch.tensor([0, 0, 1]), torch.tensor([2, 6, 4])
+    h_ND = trunk.run_upper(base, layer, trunk.run_lower(base, layer, ids), rows, positions)
+    whole_BLD = trunk.run_lower(base, num_layers - 1, ids)
+    torch.testing.assert_close(h_ND, whole_BLD[rows, positions])
+
+
 def test_losses_over_fewer_words_are_normalised_over_them() -> None:
     base = from_transformers(tiny_transformers_model("qwen3"))
     words = torch.tensor([3, 60, 9, 255])
