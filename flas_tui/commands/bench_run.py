@@ -100,7 +100,7 @@ def _measure(spec: LoadSpec, options: BenchOptions) -> dict[str, Any]:
     finally:
         narrator.end()
     say("measuring training")
-    training = measure_training(spec)
+    training = measure_training(spec, num_rounds=options.rounds)
     say("measuring the start")
     start = measure_start(_first_token(spec, has_flow=report.has_trained_flow), spec, starts=options.rounds)
     return asdict(report) | {"start": asdict(start), "training": asdict(training)}
