@@ -24,6 +24,8 @@ PLAIN, PACKED, INT8 = "plain", "packed", "int8"
 
 FULL_SPEED_ROWS = 5
 """Fewer rows than this leave a core waiting for its own last sum: oneDNN takes less time for 5 rows than for 1."""
+SMALLEST_PADDED_WEIGHT = 1024 * 1024
+"""With smaller weights, adding rows costs more than it saves."""
 SLAB_BYTES = 32 << 20
 """Large weights are laid out in slabs of rows, so that laying one out never takes twice its memory."""
 QUANTISED_ELEMENTS = 4 << 20
@@ -122,7 +124,7 @@ class PackedProduct(Product):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x_MI = x.to(self._dtype).reshape(-1, self._in_features)
         M = x_MI.shape[0]
-        if M < FULL_SPEED_ROWS:
+        if M < FULL_SPEED_ROWS and self._out_features * self._in_features >= SMALLEST_PADDED_WEIGHT:
             x_MI = F.pad(x_MI, (0, 0, 0, FULL_SPEED_ROWS - M))
         multiply = torch.ops.flas.packed_product if torch.compiler.is_compiling() else _multiply_packed
         products = [multiply(x_MI, *slab) for slab in self._slabs]
