@@ -20,18 +20,15 @@ from flas_engine.compiled import OP_BY_OP
 from flas_engine.control import RunControl
 from flas_engine.layers import embed, make_window, run_layers, to_logits
 from flas_engine.pass_tables import PassTables
+from flas_engine.prompt_passes import pieces, runs_above, runs_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from flas_engine.compiled import Functions
     from flas_engine.layers import BaseModel, Window
     from flas_engine.steering import Steering
 
-CHUNK_TOKENS = 512
-"""Prompts are read in pieces of this many tokens: bounds the memory of a pass, and how long a stop can take."""
-ROWS_AT_FULL_SPEED = {"cpu": 64, "cuda": 2048}
-"""Reading more rows at once than this is no faster by the row, so that lanes may as well be read one after another."""
 SLOTS_AT_A_TIME, COMPILED_SLOTS_AT_A_TIME = 8, 64
 """Attention looks at a multiple of so many slots. Each one more costs a batch time, each new shape what is recorded."""
 SMALL_BATCH = 4
@@ -248,10 +245,9 @@ class LaneBatch:
 
     def _read_lower(self) -> Iterator[None]:
         """Read the prompts below the cut, and stop behind every piece."""
-        most = max(CHUNK_TOKENS, _rows_at_full_speed(self._base.device))
-        for rows in _runs([len(ids) - self._lower_start for ids in self._unique], most):
+        for rows in runs_below([len(ids) - self._lower_start for ids in self._unique], self._base.device):
             of_rows = slice(rows.start, rows.stop)
-            for piece in _pieces(self._lower_start, len(self._unique[rows[-1]])):
+            for piece in pieces(self._lower_start, len(self._unique[rows[-1]])):
                 padded = [[ids[p] if p < len(ids) else 0 for p in piece] for ids in self._unique[of_rows]]
                 h_ULD = embed(self._base, self._index(padded))
                 window = self._window(piece, of_rows)
@@ -263,7 +259,7 @@ class LaneBatch:
         """Read the prompts of `lanes` above the cut; yields positions and what the last layer handed on there."""
         longest = max(len(self._prompts[lane]) for lane in lanes)
         of_group = self._index(self._prompt_of[lanes.start : lanes.stop])
-        for piece in _pieces(self._upper_start[lanes.start], longest):
+        for piece in pieces(self._upper_start[lanes.start], longest):
             window = self._window(piece, slice(lanes.start, lanes.stop))
             h_BLD = self._activations[of_group, piece.start : piece.stop]
             if self._steering is not None:
@@ -287,16 +283,9 @@ class LaneBatch:
 
     def _groups(self) -> Iterator[range]:
         """Divide the lanes into runs that are read together above l."""
-        num_rows = _rows_at_full_speed(self._base.device)
-        first, longest = 0, 0
-        for lane, prompt in enumerate(self._prompts):
-            starts_elsewhere = self._upper_start[lane] != self._upper_start[first]
-            starts_elsewhere |= (self._prompt_logits[lane] is None) != (self._prompt_logits[first] is None)
-            longest = max(longest, len(prompt) - self._upper_start[lane])
-            if lane > first and (starts_elsewhere or longest * (lane + 1 - first) > num_rows):
-                yield range(first, lane)
-                first, longest = lane, len(prompt) - self._upper_start[lane]
-        yield range(first, len(self._prompts))
+        lengths = [len(prompt) - start for prompt, start in zip(self._prompts, self._upper_start, strict=True)]
+        kinds = [(start, known is None) for start, known in zip(self._upper_start, self._prompt_logits, strict=True)]
+        return runs_above(lengths, kinds, self._base.device)
 
     def _window(self, piece: range, rows: slice) -> Window:
         positions = torch.arange(piece.start, piece.stop, device=self._base.device)[None]
@@ -381,31 +370,6 @@ class LaneBatch:
 
     def _index(self, values: list[int] | list[list[int]]) -> torch.Tensor:
         return torch.tensor(values, device=self._base.device)
-
-
-def num_read_together(prompts: Iterable[list[int]], device: torch.device) -> int:
-    """Return how many of the first prompts may as well be read at once: at least one."""
-    return len(next(_runs([len(prompt) for prompt in prompts], _rows_at_full_speed(device))))
-
-
-def _runs(lengths: list[int], most: int) -> Iterator[range]:
-    """Divide lengths into runs that have at most so many places when all are as long as the longest; or one length."""
-    first, longest = 0, 0
-    for index, length in enumerate(lengths):
-        longest = max(longest, length)
-        if index > first and longest * (index + 1 - first) > most:
-            yield range(first, index)
-            first, longest = index, length
-    yield range(first, len(lengths))
-
-
-def _rows_at_full_speed(device: torch.device) -> int:
-    return ROWS_AT_FULL_SPEED.get(device.type, max(ROWS_AT_FULL_SPEED.values()))
-
-
-def _pieces(start: int, stop: int) -> Iterator[range]:
-    for first in range(start, stop, CHUNK_TOKENS):
-        yield range(first, min(first + CHUNK_TOKENS, stop))
 
 
 def _longest_shared(ids: list[int] | tuple[int, ...], texts: list[list[int]]) -> tuple[int, int]:

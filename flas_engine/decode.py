@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine.batch import num_read_together
 from flas_engine.detokenize import Detokenizer, StopStrings
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
+from flas_engine.prompt_passes import num_read_together
 from flas_engine.sampling import Scratch, choose, logprobs_of
 
 if TYPE_CHECKING:

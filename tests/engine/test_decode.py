@@ -11,7 +11,7 @@ from byte_tokenizer import CHATML, byte_tokenizer
 from tiny import tiny_flow, tiny_transformers_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flas_engine import batch as batch_module
+from flas_engine import prompt_passes
 from flas_engine.base import from_transformers
 from flas_engine.batch import LaneBatch
 from flas_engine.control import RunControl
@@ -253,7 +253,7 @@ def test_a_text_read_in_pieces_scores_as_read_whole(flow_time: float, monkeypatc
     whole = ENGINE.score(lane(flow_time), text)
     assert len(whole.logprobs) == len(whole.token_ids) == len(text)
     for size in (7, len(ENGINE.render(lane())), len(ENGINE.render(lane())) - 1):
-        monkeypatch.setattr(batch_module, "CHUNK_TOKENS", size)
+        monkeypatch.setattr(prompt_passes, "CHUNK_TOKENS", size)
         assert ENGINE.score(lane(flow_time), text).logprobs == pytest.approx(whole.logprobs, abs=ROUNDING)
 
 

@@ -11,10 +11,11 @@ from tiny import FAMILY_NAMES, tiny_config, tiny_transformers_model
 from transformers import Gemma3Config
 
 from flas_engine.base import assemble, from_transformers, load_base, load_config, open_state
-from flas_engine.batch import CHUNK_TOKENS, LaneBatch
+from flas_engine.batch import LaneBatch
 from flas_engine.errors import ModelError
 from flas_engine.families import find_family, read_architecture
 from flas_engine.kernels import PACKED, PLAIN
+from flas_engine.prompt_passes import CHUNK_TOKENS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from byte_tokenizer import CHATML, byte_tokenizer
 from tiny import tiny_flow, tiny_transformers_model
 from torch.profiler import ProfilerActivity, profile
 
-from flas_engine import batch as batch_module
+from flas_engine import prompt_passes
 from flas_engine.base import from_transformers
 from flas_engine.cache import GROWTH_SLOTS
 from flas_engine.engine import Engine
@@ -80,7 +80,7 @@ def test_a_lane_takes_what_it_is_said_to_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Measured as what each lane adds to a batch, at the worst moment of a run."""
-    monkeypatch.setattr(batch_module, "CHUNK_TOKENS", 64)  # what reads a prompt takes the same for any number of lanes
+    monkeypatch.setattr(prompt_passes, "CHUNK_TOKENS", 64)  # what reads a prompt takes the same for any number of lanes
     engine = make_engine(family, vocab_size, attends_back=attends_back)
     frame = len(engine.render(lane(0, 3, num_concepts=0))) - 3
     length = GROWTH_SLOTS - frame - NEW_TOKENS // 2 if growths else 100

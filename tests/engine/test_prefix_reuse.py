@@ -26,7 +26,7 @@ from tiny_engine import (
     run_and_check,
 )
 
-from flas_engine import batch as batch_module
+from flas_engine import prompt_passes
 from flas_engine.cache import GROWTH_SLOTS
 from flas_engine.control import RunControl
 from flas_engine.errors import RequestError
@@ -167,7 +167,7 @@ def test_a_shorter_prompt_takes_over_its_part_of_a_longer_one() -> None:
 
 
 def test_a_prompt_of_several_pieces_and_growths_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "CHUNK_TOKENS", 100)
+    monkeypatch.setattr(prompt_passes, "CHUNK_TOKENS", 100)
     engine = make_engine()
     first, more = "deep " * 45, "deep " * 70
     engine.generate(request(lane(prompt=first), lane(1.0, PIRATE, prompt=first), tokens=30))
@@ -178,7 +178,7 @@ def test_a_prompt_of_several_pieces_and_growths_is_taken_over(monkeypatch: pytes
 
 
 def test_a_run_called_off_while_it_reads_leaves_nothing_to_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": 1})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": 1})
     asked = request(*LANES)
     for events_before in (0, 2):
         engine, control = make_engine(), RunControl()
@@ -207,7 +207,7 @@ def test_an_abandoned_run_is_taken_over_as_far_as_it_was_read(monkeypatch: pytes
     assert isinstance(events[-1], Token)
     stream.close()
     assert run_and_check(engine, asked) == all_of_it(engine, asked)
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": 1})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": 1})
     engine.forget()
     stream = engine.stream(asked)
     assert [type(next(stream)) for _ in range(2)] == [Prefilled, Token]  # three lanes are not read yet

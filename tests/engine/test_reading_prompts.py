@@ -17,6 +17,7 @@ from tiny_engine import (
 )
 
 from flas_engine import batch as batch_module
+from flas_engine import prompt_passes
 from flas_engine.control import RunControl
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
 
@@ -57,9 +58,9 @@ def test_lanes_read_a_few_at_a_time_write_what_they_write_read_at_once(
 ) -> None:
     lanes = (*LANES, lane(2.0, PIRATE, prompt="A longer question about the deep sea."), lane(1.0, ROBOT, prompt="Why?"))
     asked = request(*lanes)
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": 10_000})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": 10_000})
     at_once = make_engine(family, attends_back).generate(asked)
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": num_rows})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": num_rows})
     passes = Passes(monkeypatch)
     check_equal(make_engine(family, attends_back).generate(asked), at_once)
     prompts_passes = [shape for shape in passes.upper if shape[1] > 1]
@@ -68,7 +69,7 @@ def test_lanes_read_a_few_at_a_time_write_what_they_write_read_at_once(
 
 
 def test_the_first_lane_speaks_before_the_second_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": 1})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": 1})
     engine, passes = make_engine(), Passes(monkeypatch)
     events = engine.stream(request(*LANES, tokens=2))
     seen = [(type(event), getattr(event, "lane", None), len(passes.upper)) for event in events]
@@ -78,7 +79,7 @@ def test_the_first_lane_speaks_before_the_second_is_read(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("num_rows", [1, 60, 10_000])
 def test_prefilled_comes_first_and_exactly_once(num_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": num_rows})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": num_rows})
     for cancels in (False, True):
         control = RunControl()
         if cancels:
@@ -93,7 +94,7 @@ def test_called_off_between_two_groups_every_lane_ends_with_its_own_reason(
     tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lane whose first token was its last has ended by itself."""
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": 1})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": 1})
     engine, control, asked = make_engine(), RunControl(), request(*LANES, tokens=tokens)
     passes, finished = Passes(monkeypatch), []
     for event in engine.stream(asked, control):
@@ -114,7 +115,7 @@ def test_called_off_between_two_groups_every_lane_ends_with_its_own_reason(
 @pytest.mark.parametrize("half", ["lower", "upper"])
 def test_a_wish_to_stop_waits_for_one_piece_of_a_prompt_at_most(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `CHUNK_TOKENS` promises: below the cut as above it."""
-    monkeypatch.setattr(batch_module, "CHUNK_TOKENS", 16)
+    monkeypatch.setattr(prompt_passes, "CHUNK_TOKENS", 16)
     engine, control, passes = make_engine(), RunControl(), Passes(monkeypatch)
     noted = batch_module.run_layers
 

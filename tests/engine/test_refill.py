@@ -16,6 +16,7 @@ from byte_tokenizer import CHATML, byte_tokenizer
 from tiny import FAMILY_NAMES, tiny_flow, tiny_transformers_model
 
 from flas_engine import batch as batch_module
+from flas_engine import prompt_passes
 from flas_engine.base import from_transformers
 from flas_engine.control import RunControl
 from flas_engine.engine import Engine, load_engine
@@ -338,7 +339,7 @@ def test_called_off_while_newcomers_are_read_nobody_is_forgotten(monkeypatch: py
         return run_layers(base, h, layers, *rest)
 
     monkeypatch.setattr(batch_module, "run_layers", noted)
-    monkeypatch.setattr(batch_module, "ROWS_AT_FULL_SPEED", {"cpu": 1})
+    monkeypatch.setattr(prompt_passes, "ROWS_AT_FULL_SPEED", {"cpu": 1})
     ends = engine.generate(request(*mixed_lanes(10), max_live=3), control)
     assert [end.lane for end in ends] == list(range(10))
     assert len(passes) == 4
