@@ -84,6 +84,7 @@ class TerminalGuard:
         self._tty = tty
         self._modes = modes
         self._wake, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
         self._has_left = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="flas-terminal", daemon=True)
 
@@ -94,12 +95,14 @@ class TerminalGuard:
             os.write(self._waker, b"!")
 
     def start(self) -> None:
-        """Begin to watch the line."""
+        """Begin to watch the line and the signals; from the main thread."""
+        signal.set_wakeup_fd(self._waker)
         self._watcher.start()
 
     def leave(self) -> None:
         """Stop watching and restore the modes of the terminal."""
         self._has_left.set()
+        signal.set_wakeup_fd(-1)
         os.write(self._waker, b".")
         self._watcher.join()
         os.close(self._wake)
@@ -107,11 +110,21 @@ class TerminalGuard:
         self._restore(MODES_OFF + CURSOR_AND_WRAP_ON)
 
     def _watch(self) -> None:
-        while not select.select([self._wake], [], [], WATCH_SECONDS)[0]:
-            if not os.isatty(0):
+        """Wait until the app is to exit; until then, let every signal wake it.
+
+        The kernel may hand a signal to any thread. The main thread runs the handler, but while it waits for events it
+        does not hear of it: after `fg` the app would stay away until the next key.
+        """
+        while self.exit_code == 0:
+            if select.select([self._wake], [], [], WATCH_SECONDS)[0]:
+                os.read(self._wake, select.PIPE_BUF)
+                if self._has_left.is_set():
+                    return
+                if self._app.is_running:
+                    with contextlib.suppress(RuntimeError):  # its loop has been closed since
+                        self._app.call_later(lambda: None)
+            elif not os.isatty(0):
                 self.end(signal.SIGHUP)
-        if self._has_left.is_set():
-            return
         log.info("the app is asked to exit, as for %s", signal.Signals(self.exit_code - 128).name)
         threading.Thread(target=self._ask_to_exit, name="flas-exit", daemon=True).start()
         if not self._has_left.wait(GRACE_SECONDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ class GuardedApp(App[None]):
         if self.behaviour == "crash":
             secret = "hf_abcdefghijklmnopqrst"
             self.call_after_refresh(lambda: self.fail(secret))
+        if self.behaviour == "signalled-elsewhere":
+            threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
         if self.behaviour == "stuck":
             self.call_after_refresh(lambda: time.sleep(60))
 

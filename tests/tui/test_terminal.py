@@ -57,6 +57,13 @@ def test_a_signal_before_the_app_runs_is_not_lost(tmp_path: Path) -> None:
         assert_left_clean(program.output)
 
 
+def test_a_signal_that_another_thread_gets_wakes_the_idle_app(tmp_path: Path) -> None:
+    with in_pty(APP, "signalled-elsewhere", home=tmp_path) as program:
+        program.read_until(b"READY")
+        assert program.wait() == 143
+        assert_left_clean(program.output)
+
+
 def test_quitting_leaves_a_clean_terminal_and_code_0(tmp_path: Path) -> None:
     with in_pty(APP, "idle", home=tmp_path) as program:
         program.read_until(b"READY")
