@@ -82,7 +82,7 @@ _FLOW_TIME: tuple[Action, ...] = (
         "a",
         "a",
         "Re-steer as T moves",
-        "T acts on the whole answer, once it rests; or from here on.",
+        "T, and Enter under another concept, act on the whole answer.",
         "toggle_resteer",
     ),
 )

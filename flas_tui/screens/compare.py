@@ -94,10 +94,17 @@ class CompareScreen(CompareMoves):
     # Running
 
     def action_generate(self) -> None:
-        """Answer the prompt under the present setting; with the seed of the answer before, unless set otherwise."""
+        """Answer the prompt with a new seed, unless it is set; under another concept alone, re-steer the answer."""
+        if self._resteers and self._is_of_another_concept():
+            self._resteer()
+            return
         if not self._keeps_seed and self._workbench.session.comparison is not None:
             self._draw_seed()
         self.action_rerun()
+
+    def _is_of_another_concept(self) -> bool:
+        run, writer = self._workbench.session.comparison, self._workbench.session.model.writer
+        return run is not None and run.setup.concept != self.setup.concept and run.is_draft_for(self.setup, writer)
 
     def action_new_seed(self) -> None:
         """Run again with other noise."""

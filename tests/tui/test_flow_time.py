@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +95,29 @@ async def test_an_answer_is_resteered_when_t_has_moved() -> None:
         assert f"{kept} kept" in screen.frame()
         assert "T 1.55" in screen.frame()
         assert screen.run.lanes[STEERED].moves == []
+
+
+async def test_an_answer_is_resteered_when_its_concept_has_changed() -> None:
+    """Enter keeps the seed and the baseline's text then; under the same concept it asks for another answer."""
+    engine = ScriptedEngine()
+    async with app_on(engine, settings=replace(RESTEERING, keep_seed=False)) as screen:
+        await screen.press("enter")
+        await screen.until_over()
+        before = screen.run
+        await screen.press("c", "!", "enter")
+        await screen.until(lambda: len(engine.requests) == 2)
+        await screen.until_over()
+        first, second = engine.requests
+        baseline, steered = second.lanes
+        assert second.seed == first.seed
+        assert screen.run.setup.concept == "!"
+        assert baseline.given == tuple(before.lanes[BASELINE].token_ids)
+        assert steered.draft == tuple(before.lanes[STEERED].token_ids)
+        await screen.press("enter")
+        await screen.until(lambda: len(engine.requests) == 3)
+        await screen.until_over()
+        assert engine.requests[2].seed != first.seed
+        assert all(lane.given == lane.draft == () for lane in engine.requests[2].lanes)
 
 
 async def test_an_answer_being_written_is_resteered_too() -> None:
