@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import Cache
 
 from flas_engine.base import from_transformers
 from flas_engine.checkpoint import Flow, read_flow
@@ -92,10 +93,11 @@ class _Hook:
     def before_decoder(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note how much is cached and which positions are padding, before the decoder turns both into its own masks."""
         del module, args
-        cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
+        mask = kwargs.get("attention_mask")
         if mask is not None and (not isinstance(mask, torch.Tensor) or mask.dim() != 2):
             raise RequestError("steered() needs the usual attention mask [batch, length]; static caches make others")
-        self._past = cache.get_seq_length() if cache is not None else 0
+        # The cache is found by its type, for its name is not the same in all versions of transformers.
+        self._past = next((each.get_seq_length() for each in kwargs.values() if isinstance(each, Cache)), 0)
         self._visible = mask.bool() if mask is not None else None
 
     def after_layer(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from tiny import FAMILY_NAMES, tiny_flow, tiny_transformers_model
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from flas_engine.base import from_transformers
 from flas_engine.batch import LaneBatch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 LAYER = 2
 ROUNDING = 2e-5
+CACHE = "cache" if "cache" in signature(LlamaForCausalLM.forward).parameters else "past_key_values"  # before 5.24
 WORDS = ["talk", "like", "a", "pirate", "robot"]
 PROMPTS = [[2, 17, 99, 4, 250, 3, 8], [2, 5, 6]]
 CONCEPT = "talk like a pirate"
@@ -67,8 +69,8 @@ def hooked_logits(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
             step[:, None],
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=out.past_key_values,
             use_cache=True,
+            **{CACHE: out[CACHE]},
         )
         logits.append(out.logits[:, -1])
     return torch.stack(logits, dim=1)
