@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from flas_engine.kernels import FULL_SPEED_ROWS, PACKED
+from flas_engine.kernels import full_speed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +106,7 @@ class Workspace:
 
     def __init__(self, base: BaseModel, num_lanes: int) -> None:
         a = base.architecture
-        is_padded = base.device.type == "cpu" and base.layout == PACKED
-        self.num_rows = max(num_lanes, FULL_SPEED_ROWS if is_padded else 0)
+        self.num_rows = max(num_lanes, full_speed_rows(base.device, base.dtype, base.layout))
 
         def rows(width: int) -> torch.Tensor:
             return torch.zeros(self.num_rows, 1, width, device=base.device, dtype=base.dtype)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from flas_engine.benchmark.decoding import Timing
-from flas_engine.kernels import FULL_SPEED_ROWS
+from flas_engine.kernels import full_speed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def linear_products(model: Any, flow: Flow | None, num_lanes: int) -> Products:
 
 def engine_products(base: BaseModel, flow: Flow | None, num_lanes: int) -> Products:
     """Return the engine's own products, with as many rows as it pads a pass to; `flow`, if any, steers one lane."""
-    a, least = base.architecture, FULL_SPEED_ROWS if base.device.type == "cpu" else 1
+    a, least = base.architecture, full_speed_rows(base.device, base.dtype, base.layout)
 
     def rows(num_rows: int, width: int) -> torch.Tensor:
         return torch.randn(max(num_rows, least), width, device=base.device, dtype=base.dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from flas_engine.kernels import (
     PLAIN,
     SMALLEST_DIGIT_WEIGHT,
     DigitProduct,
+    DoesNotFit,
+    HalfProduct,
     Int8Product,
     PackedProduct,
     PlainProduct,
@@ -35,14 +38,15 @@ from flas_engine.kernels import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KINDS = [PlainProduct, PackedProduct, Int8Product, DigitProduct]
+KINDS: list[type[Product]] = [PlainProduct, PackedProduct, HalfProduct, Int8Product, DigitProduct]
 DTYPES = [torch.float32, torch.bfloat16]
+KINDS_AND_DTYPES = [(kind, dtype) for kind in KINDS for dtype in DTYPES if (kind, dtype) != (HalfProduct, DTYPES[1])]
 BATCHES = [(1,), (5,), (17,), (2, 3), (1, 1)]
 FLOAT32_ROUNDING = 2.0**-24
 DIGITS = 2 * 256 * 127
 """Steps of an activation that is made of two digits, from one half of its largest size to the other."""
 I, O = 37, 53  # noqa: E741
-WIDTHS = {PlainProduct: I, PackedProduct: I, Int8Product: 48, DigitProduct: I}
+WIDTHS = {PlainProduct: I, PackedProduct: I, HalfProduct: I, Int8Product: 48, DigitProduct: I}
 """Inputs that the layouts are tried with; torch's int8 product takes sixteens only."""
 
 
@@ -58,6 +62,18 @@ def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> t
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+def weights(kind: type[Product], *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Numbers that the layout holds."""
+    weight = numbers(*shape, dtype=dtype)
+    return weight.bfloat16().float() if kind is HalfProduct else weight
+
+
+def need(kind: type[Product], dtype: torch.dtype) -> None:
+    """Skip where torch has no such product for this processor, as none of bfloat16 or of bytes without AVX-512."""
+    if not kernels._multiplies_rightly(kind, "cpu", dtype):
+        pytest.skip(f"no {kind.__name__} in {dtype} on this processor")
+
+
 def bound(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """How far each element of a product may be off."""
     sizes = x.double().abs() @ weight.double().abs().T
@@ -66,7 +82,7 @@ def bound(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, expected: 
         _, scale = quantise(weight)
         allowed += x.double().abs().sum(dim=-1, keepdim=True) * scale / 2  # half a step a weight
     if kind is Int8Product:
-        allowed += torch.finfo(weight.dtype).eps * (sizes + allowed)  # its scales are in the compute dtype
+        allowed += 2 * torch.finfo(torch.bfloat16).eps * (sizes + allowed)  # so it multiplies, and so are its scales
     if kind is DigitProduct:
         largest = x.double().abs().amax(dim=-1, keepdim=True)
         allowed += (
@@ -91,20 +107,20 @@ def check_product(product: Product, x: torch.Tensor, weight: torch.Tensor, bias:
     assert excess.max() <= 0, f"{excess.max()} over the bound"
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "dtype"), KINDS_AND_DTYPES)
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_every_layout_multiplies_within_its_bound(kind: type[Product], dtype: torch.dtype, *, has_bias: bool) -> None:
+    need(kind, dtype)
     width = WIDTHS[kind]
-    weight, bias = numbers(O, width, dtype=dtype), numbers(O, seed=1, dtype=dtype) if has_bias else None
+    weight, bias = weights(kind, O, width, dtype=dtype), numbers(O, seed=1, dtype=dtype) if has_bias else None
     for batch in BATCHES:
         check(kind, numbers(*batch, width, seed=2, dtype=dtype), weight, bias)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "dtype"), KINDS_AND_DTYPES)
 def test_outliers_and_empty_rows_stay_within_the_bound(kind: type[Product], dtype: torch.dtype) -> None:
-    weight, x = numbers(O, WIDTHS[kind], dtype=dtype), numbers(7, WIDTHS[kind], seed=1, dtype=dtype)
+    need(kind, dtype)
+    weight, x = weights(kind, O, WIDTHS[kind], dtype=dtype), numbers(7, WIDTHS[kind], seed=1, dtype=dtype)
     weight[3] = 0.0
     weight[4, 5] = 3e4
     x[0] = 0.0
@@ -115,13 +131,15 @@ def test_outliers_and_empty_rows_stay_within_the_bound(kind: type[Product], dtyp
     assert kind(weight)(x)[0].eq(0.0).all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", [PackedProduct, DigitProduct])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [pair for pair in KINDS_AND_DTYPES if pair[0] in (PackedProduct, HalfProduct, DigitProduct)]
+)
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_a_weight_in_several_slabs_multiplies_within_the_same_bound(
     kind: type[Product], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, *, has_bias: bool
 ) -> None:
-    weight, bias = numbers(O, I, dtype=dtype), numbers(O, seed=1, dtype=dtype) if has_bias else None
+    need(kind, dtype)
+    weight, bias = weights(kind, O, I, dtype=dtype), numbers(O, seed=1, dtype=dtype) if has_bias else None
     x = numbers(2, 3, I, seed=2, dtype=dtype)
     whole = kind(weight, bias)
     for num_bytes in (7 * I * dtype.itemsize, 1):  # a slab has no less than a row
@@ -136,13 +154,18 @@ def test_a_weight_in_several_slabs_multiplies_within_the_same_bound(
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_input_of_another_dtype_gives_the_compute_dtype(kind: type[Product]) -> None:
     """The norms hand on float32 whatever the products compute in."""
-    weight, x = numbers(O, WIDTHS[kind], dtype=torch.bfloat16), numbers(5, WIDTHS[kind], seed=2)
+    dtype = torch.float32 if kind is HalfProduct else torch.bfloat16
+    need(kind, dtype)
+    x = numbers(5, WIDTHS[kind], seed=2)
+    x, weight = x.bfloat16() if dtype == torch.float32 else x, weights(kind, O, WIDTHS[kind], dtype=dtype)
     y = kind(weight)(x)
-    assert y.dtype == torch.bfloat16
+    assert y.dtype == dtype
+    x = x.float()
     torch.testing.assert_close(y.float(), x @ weight.float().T, atol=0.2, rtol=0.05)
 
 
 def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it() -> None:
+    need(DigitProduct, torch.float32)
     product, x = DigitProduct(numbers(O, I), numbers(O, seed=1)), numbers(17, I, seed=2)
     x[3] *= 1e6
     together = product(x)
@@ -153,6 +176,7 @@ def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it() -> Non
 
 def test_digits_know_a_row_to_15_bits() -> None:
     """A weight of 127 and 0 is rounded exactly, so that all that is lost is lost by the digits."""
+    need(DigitProduct, torch.float32)
     x = numbers(9, I, seed=3)
     y = DigitProduct(127.0 * torch.eye(I))(x) / 127.0
     largest = x.abs().amax(dim=-1, keepdim=True)
@@ -198,9 +222,9 @@ def test_rounding_in_pieces_rounds_the_same(dtype: torch.dtype, monkeypatch: pyt
 # --- memory ---
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "dtype"), KINDS_AND_DTYPES)
 def test_only_a_plain_product_keeps_the_plain_weight(kind: type[Product], dtype: torch.dtype) -> None:
+    need(kind, dtype)
     width = WIDTHS[kind]
     memory = np.zeros(O * width * dtype.itemsize, dtype=np.uint8)
     alive = weakref.ref(memory)
@@ -212,16 +236,19 @@ def test_only_a_plain_product_keeps_the_plain_weight(kind: type[Product], dtype:
 
 
 @pytest.mark.parametrize(
-    ("kind", "num_bytes"),
+    ("kind", "dtype", "num_bytes"),
     [
-        (PlainProduct, 2 * O * I + 2 * O),
-        (PackedProduct, 2 * O * I + 2 * O),
-        (Int8Product, O * 48 + 2 * O + 2 * O),  # scales in the compute dtype
-        (DigitProduct, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
+        (PlainProduct, torch.bfloat16, 2 * O * I + 2 * O),
+        (PackedProduct, torch.bfloat16, 2 * O * I + 2 * O),
+        (PackedProduct, torch.float32, 4 * O * I + 4 * O),
+        (HalfProduct, torch.float32, 2 * O * I + 4 * O),
+        (Int8Product, torch.bfloat16, O * 48 + 2 * O + 2 * O),  # scales in bfloat16
+        (DigitProduct, torch.bfloat16, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
     ],
 )
-def test_num_bytes_is_what_weight_scales_and_bias_take(kind: type[Product], num_bytes: int) -> None:
-    weight, bias = numbers(O, WIDTHS[kind], dtype=torch.bfloat16), numbers(O, dtype=torch.bfloat16)
+def test_num_bytes_is_what_weight_scales_and_bias_take(kind: type[Product], dtype: torch.dtype, num_bytes: int) -> None:
+    need(kind, dtype)
+    weight, bias = weights(kind, O, WIDTHS[kind], dtype=dtype), numbers(O, dtype=dtype)
     assert kind(weight, bias).num_bytes == num_bytes
     assert kind(weight).num_bytes == num_bytes - bias.nbytes
 
@@ -236,16 +263,21 @@ def peak_bytes(prof: profile) -> int:
     return peak
 
 
-@pytest.mark.parametrize("kind", [PackedProduct, Int8Product, DigitProduct])
-def test_laying_out_a_weight_never_takes_twice_its_memory(kind: type[Product], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "dtype"), [pair for pair in KINDS_AND_DTYPES if pair[0] is not PlainProduct])
+def test_laying_out_a_weight_never_takes_twice_its_memory(
+    kind: type[Product], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sizes and slabs are both scaled down: the weight is of eight slabs."""
-    weight = numbers(2048, 256, dtype=torch.bfloat16)
+    need(kind, dtype)
+    weight = weights(kind, 2048, 256, dtype=dtype)
     monkeypatch.setattr(kernels, "SLAB_BYTES", weight.nbytes // 8)
     monkeypatch.setattr(kernels, "QUANTISED_ELEMENTS", weight.numel() // 32)
     kind(weight)  # what is set up once
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
         product = kind(weight)
     taken = peak_bytes(prof)
+    if kind is HalfProduct:  # which keeps its weight where torch does not count
+        taken += product.num_bytes
     assert product.num_bytes <= taken < 2 * weight.nbytes - weight.nbytes / 2
 
 
@@ -271,11 +303,41 @@ def test_on_this_machine_weights_are_packed() -> None:
 
 def test_every_weight_is_stored_in_bytes_by_the_product_that_suits_its_size() -> None:
     large, small = wide(), wide(SMALLEST_DIGIT_WEIGHT - 32 * 1024)
-    for weight, kind in ((large, DigitProduct), (small, Int8Product)):
+    of_large = DigitProduct if kernels._multiplies_rightly(DigitProduct, "cpu", torch.float32) else Int8Product
+    for weight, kind in ((large, of_large), (small, Int8Product)):
         product = lay_out(weight, None, INT8)
         assert type(product) is kind
         assert product.num_bytes < 1.1 * weight.numel()
     assert lay_out(large, None, PACKED).num_bytes == large.nbytes
+
+
+def test_a_float32_weight_that_float16_holds_takes_half_the_memory() -> None:
+    need(HalfProduct, torch.float32)
+    weight = weights(HalfProduct, O, I)
+    product = lay_out(weight, None, PACKED)
+    assert type(product) is HalfProduct
+    assert product.num_bytes == weight.nbytes / 2
+
+
+@pytest.mark.parametrize("value", [0.1, 70_000.0, 2.0**-15 * (1 + 2.0**-9)])
+def test_a_float32_weight_that_float16_does_not_hold_stays_as_it_is(value: float) -> None:
+    weight = weights(HalfProduct, O, I)
+    weight[-1, -1] = value
+    holds = value < 2.0**-14
+    with pytest.raises(DoesNotFit) if not holds else nullcontext():
+        HalfProduct(weight)
+    assert (type(lay_out(weight, None, PACKED)) is HalfProduct) == holds
+
+
+def test_a_product_that_is_gone_takes_its_weight_with_it() -> None:
+    need(HalfProduct, torch.float32)
+    gc.collect()
+    before = len(kernels._halves)
+    product = HalfProduct(weights(HalfProduct, O, I))
+    assert len(kernels._halves) == before + 1
+    del product
+    gc.collect()
+    assert len(kernels._halves) == before
 
 
 def test_a_width_that_torchs_product_of_bytes_cannot_read_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +380,8 @@ def test_without_any_kernel_for_bytes_a_large_weight_gets_the_next_best(monkeypa
 
 def test_where_sums_of_bytes_saturate_weights_get_the_other_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor without VNNI, whose sums of two products of bytes end at 16 bits."""
+    need(DigitProduct, torch.float32)
+    kernels._multiplies_rightly.cache_clear()
     rightly = kernels._multiply_bytes
 
     def saturated(rows: torch.Tensor, *slab: torch.Tensor) -> torch.Tensor:
