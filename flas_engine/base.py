@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 
 from flas_engine.errors import ModelError
 from flas_engine.families import read_architecture, text_config
-from flas_engine.kernels import PACKED, PLAIN, PlainProduct, StoredRows, lay_out
+from flas_engine.kernels.layout import PACKED, PLAIN, lay_out
+from flas_engine.kernels.native import PlainProduct
+from flas_engine.kernels.product import StoredRows
 from flas_engine.layers import BaseModel, LayerWeights, NormWeight
 from flas_engine.plain_config import read_plain_config
 from flas_engine.progress import Progress, ignore_progress
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
     from flas_engine.families import Architecture
-    from flas_engine.kernels import Product, Rows
+    from flas_engine.kernels.product import Product, Rows
     from flas_engine.progress import ReportProgress
 
 _EMBEDDING_SUFFIX = "embed_tokens.weight"
@@ -136,15 +138,18 @@ def assemble(
         progress(Progress(activity="reading the weights", done=index, total=num_layers))
         layers.append(_read_layer(reader, f"layers.{index}."))
     final_norm = reader.norm("norm.weight", D)
-    embedding = reader.weight(_EMBEDDING_SUFFIX, V, D)
     if num_layers < architecture.num_layers:  # the concept encoder needs no head
+        embedding = reader.weight(_EMBEDDING_SUFFIX, V, D)
         head: Product = PlainProduct(embedding)
-    elif not architecture.ties_embeddings:
-        head = lay_out(reader.read_from(_head_name(tensors), V, D), None, layout)
-    elif layout == PLAIN or device.type != "cpu":
+    elif architecture.ties_embeddings and (layout == PLAIN or device.type != "cpu"):
+        embedding = reader.weight(_EMBEDDING_SUFFIX, V, D)
         head = lay_out(embedding, None, layout)
-    else:  # read once more, so that of the embedding itself only the rows that are looked up stay in memory
+    elif architecture.ties_embeddings:  # read twice: of the embedding only rows that are looked up stay in memory
+        embedding = reader.table(_EMBEDDING_SUFFIX, V, D)
         head = lay_out(reader.rows(_EMBEDDING_SUFFIX, V, D), None, layout)
+    else:
+        embedding = reader.table(_EMBEDDING_SUFFIX, V, D)
+        head = lay_out(reader.read_from(_head_name(tensors), V, D), None, layout)
     reader.raise_problems()
     num_bytes = reader.num_bytes + head.num_bytes
     if not architecture.ties_embeddings:
@@ -205,6 +210,10 @@ class _Reader:
     def weight(self, name: str, *shape: int) -> torch.Tensor:
         return self.read_from(self._tensors.prefix + name, *shape)
 
+    def table(self, name: str, *shape: int) -> torch.Tensor:
+        """Return a weight whose rows are looked up: in the compute dtype, or as it is stored where that is smaller."""
+        return self.read_from(self._tensors.prefix + name, *shape, widens=False)
+
     def rows(self, name: str, *shape: int) -> Rows:
         """Return a weight that was asked for before, to be read again a few rows at a time."""
         full_name, device, dtype = self._tensors.prefix + name, self._device, self._dtype
@@ -239,13 +248,14 @@ class _Reader:
         self.num_bytes += weight.numel() * weight.element_size()
         return NormWeight(weight=weight, epsilon=torch.tensor(self.architecture.norm_epsilon, device=self._device))
 
-    def read_from(self, name: str, *shape: int) -> torch.Tensor:
+    def read_from(self, name: str, *shape: int, widens: bool = True) -> torch.Tensor:
         if name not in self._tensors.names:
             self._problems.append(f"{name} is missing")
         else:
             tensor = self._tensors.read(name)
             if tuple(tensor.shape) == shape:
-                return tensor.to(device=self._device, dtype=self._dtype)
+                is_kept = not widens and tensor.dtype.itemsize < self._dtype.itemsize
+                return tensor.to(device=self._device, dtype=tensor.dtype if is_kept else self._dtype)
             self._problems.append(f"{name} is {list(tensor.shape)} and should be {list(shape)}")
         return torch.zeros((), device=self._device, dtype=self._dtype).expand(shape)  # until `raise_problems`
 

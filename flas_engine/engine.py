@@ -25,7 +25,8 @@ from flas_engine.events import Finished
 from flas_engine.families import read_architecture
 from flas_engine.hub.resolve import resolve
 from flas_engine.info import EngineInfo, LoadSpec
-from flas_engine.kernels import FULL_SPEED_ROWS, INT8, PACKED
+from flas_engine.kernels.layout import INT8, PACKED
+from flas_engine.kernels.onednn import FULL_SPEED_ROWS
 from flas_engine.layers import to_logits
 from flas_engine.machine import choose_device, choose_dtype, choose_layout, choose_num_threads, should_compile
 from flas_engine.progress import Progress, ignore_progress

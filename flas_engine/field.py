@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from flas_engine.kernels import lay_out
+from flas_engine.kernels.layout import lay_out
 from flas_engine.layers import NormWeight, add_normed, attend, rms_norm, rotate, rotation
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flas_engine.cache import CacheLayer
     from flas_engine.config import FlowConfig
     from flas_engine.families import Architecture
-    from flas_engine.kernels import Product
+    from flas_engine.kernels.product import Product
     from flas_engine.layers import Rotation, Window
 
 TIME_FREQUENCIES = 64

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from flas_engine.cache import round_up
 from flas_engine.field import CONCEPT_BUCKET
-from flas_engine.kernels import INT8, PLAIN, SLAB_BYTES
+from flas_engine.kernels.layout import INT8, PLAIN
+from flas_engine.kernels.product import SLAB_BYTES
 from flas_engine.machine import FLOAT32_BYTES
 from flas_engine.request import Sampling
 from flas_engine.sampling import scratch_bytes

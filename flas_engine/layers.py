@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from flas_engine.kernels import full_speed_rows
+from flas_engine.kernels.layout import full_speed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flas_engine.cache import CacheLayer, KVCache
     from flas_engine.families import Architecture, RotarySpec
-    from flas_engine.kernels import Product
+    from flas_engine.kernels.product import Product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class BaseModel:
 
     architecture: Architecture
     embedding: torch.Tensor
-    """[V, D]"""
+    """[V, D]; in a smaller dtype than the products' where it is stored so."""
     layers: tuple[LayerWeights, ...]
     final_norm: NormWeight
     head: Product

@@ -9,7 +9,7 @@ import torch
 
 from flas_engine.errors import ModelError
 from flas_engine.hub.capacity import freest_gpu
-from flas_engine.kernels import INT8, PACKED
+from flas_engine.kernels.layout import INT8, PACKED, holds_in_half
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 FLOAT32_BYTES = torch.float32.itemsize
@@ -67,9 +67,13 @@ def choose_layout(dtype_name: str | None) -> str:
     return INT8 if dtype_name == INT8 else PACKED
 
 
-def weight_itemsize(dtype_name: str | None, device: torch.device) -> int:
-    """Return the bytes that a weight of the base takes."""
-    return 1 if choose_layout(dtype_name) == INT8 else choose_dtype(dtype_name, device).itemsize
+def weight_itemsize(dtype_name: str | None, device: torch.device, stored_itemsize: int) -> int:
+    """Return the bytes that a weight of the base takes in memory which takes `stored_itemsize` in its file."""
+    if choose_layout(dtype_name) == INT8:
+        return 1
+    dtype = choose_dtype(dtype_name, device)
+    is_half = stored_itemsize <= torch.half.itemsize and holds_in_half(device, dtype)
+    return torch.half.itemsize if is_half else dtype.itemsize
 
 
 def should_compile(device: torch.device) -> bool:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from flas_engine.benchmark.decoding import Timing
-from flas_engine.kernels import full_speed_rows
+from flas_engine.kernels.layout import full_speed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from flas_engine.benchmark.rounds import make_parts, make_ratios, make_rows, run
 from flas_engine.benchmark.steady_state import measure_allocations, operation_seconds
 from flas_engine.benchmark.subject import UNTRAINED, load_plain, load_subject, plain_flow
 from flas_engine.events import Prefilled
-from flas_engine.kernels import INT8
+from flas_engine.kernels.layout import INT8
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.request import GREEDY, Lane, Limits, Message, Request
 

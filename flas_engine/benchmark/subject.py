@@ -13,7 +13,7 @@ from flas_engine.config import FlowConfig
 from flas_engine.engine import Engine, load_engine
 from flas_engine.field import VelocityField
 from flas_engine.hub.resolve import resolve
-from flas_engine.kernels import PACKED
+from flas_engine.kernels.layout import PACKED
 from flas_engine.machine import should_compile
 from flas_engine.progress import Progress, ignore_progress
 from flas_engine.request import GREEDY, Lane, Limits, Message, Request, WeightedConcept

@@ -100,7 +100,7 @@ def _prepare(spec: LoadSpec, num_batches: int, *, vocabulary: str) -> Prepared:
 
     from flas_engine.base import load_base, load_config
     from flas_engine.benchmark.subject import base_path
-    from flas_engine.kernels import PLAIN
+    from flas_engine.kernels.layout import PLAIN
     from flas_engine.machine import choose_device, choose_dtype
     from flas_engine.tokenizer import load_tokenizer
     from flas_engine.training.batches import BatchPlan

@@ -260,8 +260,10 @@ def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
     if base.is_file():
         weight_bytes = base.stat().st_size  # packed; unpacked it needs more, but how much only reading it tells
     else:
-        num_parameters = sum(check_weights(path, "download it again") for path in weight_files(base))
-        weight_bytes = num_parameters * weight_itemsize(spec.dtype, device)
+        files = weight_files(base)
+        num_parameters = sum(check_weights(path, "download it again") for path in files)
+        stored_itemsize = sum(path.stat().st_size for path in files) // num_parameters
+        weight_bytes = num_parameters * weight_itemsize(spec.dtype, device, stored_itemsize)
     memory = memory_of(str(device))
     if not fits(weight_bytes, memory):
         require_memory(name, weight_bytes, memory, _smaller_model(weight_bytes, memory))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from flas_engine.config import FlowConfig
     from flas_engine.field import Norm
-    from flas_engine.kernels import Product
+    from flas_engine.kernels.product import Product
     from flas_engine.layers import BaseModel, LayerWeights, NormWeight
     from flas_engine.training.examples import Example
     from flas_engine.training.feed import ConceptStates

@@ -22,7 +22,7 @@ from flas_engine.families import read_architecture
 from flas_engine.hub.registry import look_up
 from flas_engine.hub.resolve import resolve
 from flas_engine.info import LoadSpec
-from flas_engine.kernels import PLAIN
+from flas_engine.kernels.layout import PLAIN
 from flas_engine.machine import choose_dtype
 from flas_engine.paths import user_path
 from flas_engine.progress import Progress, ignore_progress

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from flas_engine.kernels import PlainProduct
+from flas_engine.kernels.native import PlainProduct
 from flas_engine.layers import embed, make_window, run_layer, run_layers, to_logits
 
 if TYPE_CHECKING:

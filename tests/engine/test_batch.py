@@ -24,7 +24,7 @@ from tiny_engine import (
 from flas_engine.batch import LaneBatch
 from flas_engine.cache import GROWTH_SLOTS
 from flas_engine.events import Finished
-from flas_engine.kernels import PACKED
+from flas_engine.kernels.layout import PACKED
 from flas_engine.solvers import SOLVERS
 from flas_engine.steering import Mix, Steering
 

@@ -14,7 +14,7 @@ from flas_engine.base import assemble, from_transformers, load_base, load_config
 from flas_engine.batch import LaneBatch
 from flas_engine.errors import ModelError
 from flas_engine.families import find_family, read_architecture
-from flas_engine.kernels import PACKED, PLAIN
+from flas_engine.kernels.layout import PACKED, PLAIN
 from flas_engine.prompt_passes import CHUNK_TOKENS
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from flas_engine.batch import LaneBatch
 from flas_engine.checkpoint import read_flow
 from flas_engine.concept import encode_tokens
 from flas_engine.families import read_architecture
-from flas_engine.kernels import PACKED, PLAIN
+from flas_engine.kernels.layout import PACKED, PLAIN
 from flas_engine.solvers import EULER
 from flas_engine.steering import Steering
 

@@ -7,6 +7,7 @@ their sizes, whatever its order (Higham 2002, section 3.1); what comes on top is
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -18,44 +19,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
-from flas_engine import kernels
-from flas_engine.kernels import (
-    INT8,
-    PACKED,
-    PLAIN,
-    SMALLEST_DIGIT_WEIGHT,
-    DigitProduct,
-    DoesNotFit,
-    HalfProduct,
-    Int8Product,
-    PackedProduct,
-    PlainProduct,
-    Product,
-    lay_out,
-    quantise,
-)
+from flas_engine.kernels import fbgemm, layout, onednn, product, rounding
+from flas_engine.kernels.digits import DigitProduct
+from flas_engine.kernels.fbgemm import HalfProduct, SevenBitDigitProduct
+from flas_engine.kernels.layout import INT8, PACKED, PLAIN, SMALLEST_DIGIT_WEIGHT, lay_out
+from flas_engine.kernels.native import Int8Product, PlainProduct
+from flas_engine.kernels.onednn import ByteDigitProduct, PackedProduct
+from flas_engine.kernels.product import DoesNotFit, Product
+from flas_engine.kernels.rounding import quantise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KINDS: list[type[Product]] = [PlainProduct, PackedProduct, HalfProduct, Int8Product, DigitProduct]
+DIGIT_KINDS: list[type[DigitProduct]] = [ByteDigitProduct, SevenBitDigitProduct]
+KINDS: list[type[Product]] = [PlainProduct, PackedProduct, HalfProduct, Int8Product, *DIGIT_KINDS]
 DTYPES = [torch.float32, torch.bfloat16]
 KINDS_AND_DTYPES = [(kind, dtype) for kind in KINDS for dtype in DTYPES if (kind, dtype) != (HalfProduct, DTYPES[1])]
 BATCHES = [(1,), (5,), (17,), (2, 3), (1, 1)]
 FLOAT32_ROUNDING = 2.0**-24
-DIGITS = 2 * 256 * 127
-"""Steps of an activation that is made of two digits, from one half of its largest size to the other."""
+SLABBED = [PackedProduct, HalfProduct, *DIGIT_KINDS]
 I, O = 37, 53  # noqa: E741
-WIDTHS = {PlainProduct: I, PackedProduct: I, HalfProduct: I, Int8Product: 48, DigitProduct: I}
+WIDTHS = dict.fromkeys(KINDS, I) | {Int8Product: 48}
 """Inputs that the layouts are tried with; torch's int8 product takes sixteens only."""
 
 
 @pytest.fixture(autouse=True)
 def _known_anew() -> Iterator[None]:
     """What the machine can do is asked for once; these tests change what it can do."""
-    kernels._multiplies_rightly.cache_clear()
+    layout._multiplies_rightly.cache_clear()
     yield
-    kernels._multiplies_rightly.cache_clear()
+    layout._multiplies_rightly.cache_clear()
 
 
 def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -70,7 +63,7 @@ def weights(kind: type[Product], *shape: int, dtype: torch.dtype = torch.float32
 
 def need(kind: type[Product], dtype: torch.dtype) -> None:
     """Skip where torch has no such product for this processor, as none of bfloat16 or of bytes without AVX-512."""
-    if not kernels._multiplies_rightly(kind, "cpu", dtype):
+    if not layout._multiplies_rightly(kind, "cpu", dtype):
         pytest.skip(f"no {kind.__name__} in {dtype} on this processor")
 
 
@@ -78,15 +71,15 @@ def bound(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, expected: 
     """How far each element of a product may be off."""
     sizes = x.double().abs() @ weight.double().abs().T
     allowed = (x.shape[-1] + 4) * FLOAT32_ROUNDING * sizes + torch.finfo(weight.dtype).eps / 2 * expected.abs()
-    if kind in (Int8Product, DigitProduct):
+    if kind is Int8Product or issubclass(kind, DigitProduct):
         _, scale = quantise(weight)
         allowed += x.double().abs().sum(dim=-1, keepdim=True) * scale / 2  # half a step a weight
     if kind is Int8Product:
         allowed += 2 * torch.finfo(torch.bfloat16).eps * (sizes + allowed)  # so it multiplies, and so are its scales
-    if kind is DigitProduct:
+    if issubclass(kind, DigitProduct):
         largest = x.double().abs().amax(dim=-1, keepdim=True)
         allowed += (
-            largest / DIGITS * (weight.double().abs().sum(dim=-1) + x.shape[-1] * scale)
+            largest / (2 * kind.largest_number) * (weight.double().abs().sum(dim=-1) + x.shape[-1] * scale)
         )  # half a step an activation
     return allowed * (1 + 1e-3) + torch.finfo(torch.float32).tiny
 
@@ -131,9 +124,7 @@ def test_outliers_and_empty_rows_stay_within_the_bound(kind: type[Product], dtyp
     assert kind(weight)(x)[0].eq(0.0).all()
 
 
-@pytest.mark.parametrize(
-    ("kind", "dtype"), [pair for pair in KINDS_AND_DTYPES if pair[0] in (PackedProduct, HalfProduct, DigitProduct)]
-)
+@pytest.mark.parametrize(("kind", "dtype"), [pair for pair in KINDS_AND_DTYPES if pair[0] in SLABBED])
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_a_weight_in_several_slabs_multiplies_within_the_same_bound(
     kind: type[Product], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, *, has_bias: bool
@@ -143,11 +134,11 @@ def test_a_weight_in_several_slabs_multiplies_within_the_same_bound(
     x = numbers(2, 3, I, seed=2, dtype=dtype)
     whole = kind(weight, bias)
     for num_bytes in (7 * I * dtype.itemsize, 1):  # a slab has no less than a row
-        monkeypatch.setattr(kernels, "SLAB_BYTES", num_bytes)
+        monkeypatch.setattr(product, "SLAB_BYTES", num_bytes)
         check(kind, x, weight, bias)
         slabs = kind(weight, bias)
         assert slabs.num_bytes == whole.num_bytes
-        if kind is DigitProduct:  # sums of integers are exact
+        if issubclass(kind, DigitProduct):  # sums of integers are exact
             assert torch.equal(slabs(x), whole(x))
 
 
@@ -164,24 +155,27 @@ def test_an_input_of_another_dtype_gives_the_compute_dtype(kind: type[Product]) 
     torch.testing.assert_close(y.float(), x @ weight.float().T, atol=0.2, rtol=0.05)
 
 
-def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it() -> None:
-    need(DigitProduct, torch.float32)
-    product, x = DigitProduct(numbers(O, I), numbers(O, seed=1)), numbers(17, I, seed=2)
+@pytest.mark.parametrize("kind", DIGIT_KINDS)
+def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it(kind: type[DigitProduct]) -> None:
+    need(kind, torch.float32)
+    multiply, x = kind(numbers(O, I), numbers(O, seed=1)), numbers(17, I, seed=2)
     x[3] *= 1e6
-    together = product(x)
+    together = multiply(x)
     for row in range(17):
-        assert torch.equal(product(x[row : row + 1])[0], together[row])
-    assert torch.equal(product(x[5:].flip(0)).flip(0), together[5:])
+        assert torch.equal(multiply(x[row : row + 1])[0], together[row])
+    assert torch.equal(multiply(x[5:].flip(0)).flip(0), together[5:])
 
 
-def test_digits_know_a_row_to_15_bits() -> None:
+@pytest.mark.parametrize(("kind", "num_bits"), [(ByteDigitProduct, 15), (SevenBitDigitProduct, 13)])
+def test_digits_know_a_row_to_so_many_bits_and_a_sign(kind: type[DigitProduct], num_bits: int) -> None:
     """A weight of 127 and 0 is rounded exactly, so that all that is lost is lost by the digits."""
-    need(DigitProduct, torch.float32)
+    need(kind, torch.float32)
+    assert num_bits - 0.1 < math.log2(kind.largest_number) < num_bits
     x = numbers(9, I, seed=3)
-    y = DigitProduct(127.0 * torch.eye(I))(x) / 127.0
-    largest = x.abs().amax(dim=-1, keepdim=True)
-    assert ((y - x).abs() <= largest / DIGITS * (1 + 1e-3)).all()
-    assert ((y - x).abs() > largest / DIGITS / 2).any()
+    y = kind(127.0 * torch.eye(I))(x) / 127.0
+    step = x.abs().amax(dim=-1, keepdim=True) / kind.largest_number
+    assert ((y - x).abs() <= step / 2 * (1 + 1e-3)).all()
+    assert ((y - x).abs() > step / 4).any()
 
 
 def test_a_plain_product_is_differentiable_in_its_input() -> None:
@@ -215,7 +209,7 @@ def test_rounding_in_pieces_rounds_the_same(dtype: torch.dtype, monkeypatch: pyt
     weight = numbers(O, I, dtype=dtype)
     whole = quantise(weight)
     for elements in (1, 5 * I):
-        monkeypatch.setattr(kernels, "QUANTISED_ELEMENTS", elements)
+        monkeypatch.setattr(rounding, "QUANTISED_ELEMENTS", elements)
         assert all(torch.equal(piece, one) for piece, one in zip(quantise(weight), whole, strict=True))
 
 
@@ -243,7 +237,8 @@ def test_only_a_plain_product_keeps_the_plain_weight(kind: type[Product], dtype:
         (PackedProduct, torch.float32, 4 * O * I + 4 * O),
         (HalfProduct, torch.float32, 2 * O * I + 4 * O),
         (Int8Product, torch.bfloat16, O * 48 + 2 * O + 2 * O),  # scales in bfloat16
-        (DigitProduct, torch.bfloat16, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
+        (ByteDigitProduct, torch.bfloat16, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
+        (SevenBitDigitProduct, torch.float32, O * I + 16 * O + 4 * O),  # both in eight bytes
     ],
 )
 def test_num_bytes_is_what_weight_scales_and_bias_take(kind: type[Product], dtype: torch.dtype, num_bytes: int) -> None:
@@ -270,15 +265,15 @@ def test_laying_out_a_weight_never_takes_twice_its_memory(
     """Sizes and slabs are both scaled down: the weight is of eight slabs."""
     need(kind, dtype)
     weight = weights(kind, 2048, 256, dtype=dtype)
-    monkeypatch.setattr(kernels, "SLAB_BYTES", weight.nbytes // 8)
-    monkeypatch.setattr(kernels, "QUANTISED_ELEMENTS", weight.numel() // 32)
+    monkeypatch.setattr(product, "SLAB_BYTES", weight.nbytes // 8)
+    monkeypatch.setattr(rounding, "QUANTISED_ELEMENTS", weight.numel() // 32)
     kind(weight)  # what is set up once
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
-        product = kind(weight)
+        laid_out = kind(weight)
     taken = peak_bytes(prof)
-    if kind is HalfProduct:  # which keeps its weight where torch does not count
-        taken += product.num_bytes
-    assert product.num_bytes <= taken < 2 * weight.nbytes - weight.nbytes / 2
+    if kind in (HalfProduct, SevenBitDigitProduct):  # FBGEMM keeps weights where torch does not count
+        taken += laid_out.num_bytes
+    assert laid_out.num_bytes <= taken < 2 * weight.nbytes - weight.nbytes / 2
 
 
 # --- which layout a weight gets ---
@@ -290,8 +285,8 @@ def wide(elements: int = SMALLEST_DIGIT_WEIGHT) -> torch.Tensor:
 
 def test_layouts_are_what_they_are_called() -> None:
     x, weight = numbers(3, I, seed=1), numbers(O, I)
-    for layout in (PLAIN, PACKED, INT8):
-        check_product(lay_out(weight, None, layout), x, weight)
+    for name in (PLAIN, PACKED, INT8):
+        check_product(lay_out(weight, None, name), x, weight)
     assert type(lay_out(weight, None, PLAIN)) is PlainProduct
 
 
@@ -303,11 +298,12 @@ def test_on_this_machine_weights_are_packed() -> None:
 
 def test_every_weight_is_stored_in_bytes_by_the_product_that_suits_its_size() -> None:
     large, small = wide(), wide(SMALLEST_DIGIT_WEIGHT - 32 * 1024)
-    of_large = DigitProduct if kernels._multiplies_rightly(DigitProduct, "cpu", torch.float32) else Int8Product
-    for weight, kind in ((large, of_large), (small, Int8Product)):
-        product = lay_out(weight, None, INT8)
-        assert type(product) is kind
-        assert product.num_bytes < 1.1 * weight.numel()
+    has_vnni = layout._multiplies_rightly(ByteDigitProduct, "cpu", torch.float32)
+    kinds = (ByteDigitProduct, Int8Product) if has_vnni else (SevenBitDigitProduct, SevenBitDigitProduct)
+    for weight, kind in zip((large, small), kinds, strict=True):
+        laid_out = lay_out(weight, None, INT8)
+        assert type(laid_out) is kind
+        assert laid_out.num_bytes < 1.1 * weight.numel()
     assert lay_out(large, None, PACKED).num_bytes == large.nbytes
 
 
@@ -332,17 +328,17 @@ def test_a_float32_weight_that_float16_does_not_hold_stays_as_it_is(value: float
 def test_a_product_that_is_gone_takes_its_weight_with_it() -> None:
     need(HalfProduct, torch.float32)
     gc.collect()
-    before = len(kernels._halves)
+    before = len(fbgemm._multiplications)
     product = HalfProduct(weights(HalfProduct, O, I))
-    assert len(kernels._halves) == before + 1
+    assert len(fbgemm._multiplications) == before + 1
     del product
     gc.collect()
-    assert len(kernels._halves) == before
+    assert len(fbgemm._multiplications) == before
 
 
 def test_a_width_that_torchs_product_of_bytes_cannot_read_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without VNNI; with it bytes of any width are multiplied."""
-    monkeypatch.setattr(torch.ops, "onednn", Missing())
+    """Without digits, which are of any width."""
+    miss(monkeypatch, "onednn", "quantized")
     weight = numbers(SMALLEST_DIGIT_WEIGHT // 512, 520)
     product = lay_out(weight, None, INT8)
     assert type(product) in {PackedProduct, PlainProduct}
@@ -356,10 +352,15 @@ class Missing:
         raise AttributeError(name)
 
 
-def test_without_onednn_products_are_plain_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def miss(monkeypatch: pytest.MonkeyPatch, *namespaces: str) -> None:
+    """Let torch be built without these libraries."""
+    for namespace in namespaces:
+        monkeypatch.setattr(torch.ops, namespace, Missing())
+
+
+def test_without_onednn_and_fbgemm_products_are_plain_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on macOS."""
-    monkeypatch.setattr(torch.ops, "mkldnn", Missing())
-    monkeypatch.setattr(torch.ops, "onednn", Missing())
+    miss(monkeypatch, "mkldnn", "onednn", "quantized")
     assert type(lay_out(numbers(O, I), None, PACKED)) is PlainProduct
     product = lay_out(wide(), None, INT8)
     assert type(product) is Int8Product
@@ -372,7 +373,7 @@ def test_without_any_kernel_for_bytes_a_large_weight_gets_the_next_best(monkeypa
     def refuse(*_args: Any) -> Any:
         raise NotImplementedError("Could not run 'aten::_weight_int8pack_mm'")
 
-    monkeypatch.setattr(torch.ops, "onednn", Missing())
+    miss(monkeypatch, "onednn", "quantized")
     monkeypatch.setattr(torch.ops.aten, "_weight_int8pack_mm", refuse)
     assert type(lay_out(wide(), None, INT8)) in {PackedProduct, PlainProduct}
     assert lay_out(wide(), None, INT8)(numbers(1, wide().shape[1])).shape == (1, 1024)
@@ -380,15 +381,15 @@ def test_without_any_kernel_for_bytes_a_large_weight_gets_the_next_best(monkeypa
 
 def test_where_sums_of_bytes_saturate_weights_get_the_other_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor without VNNI, whose sums of two products of bytes end at 16 bits."""
-    need(DigitProduct, torch.float32)
-    kernels._multiplies_rightly.cache_clear()
-    rightly = kernels._multiply_bytes
+    need(ByteDigitProduct, torch.float32)
+    layout._multiplies_rightly.cache_clear()
+    rightly = onednn._multiply_bytes
 
     def saturated(rows: torch.Tensor, *slab: torch.Tensor) -> torch.Tensor:
-        return rightly(rows, *slab).clamp(max=0.9 * 127.0 / kernels._LARGEST_DIGITS * 127.0 * 64)
+        return rightly(rows, *slab).clamp(max=0.9 * 127.0 / ByteDigitProduct.largest_number * 127.0 * 64)
 
-    monkeypatch.setattr(kernels, "_multiply_bytes", saturated)
-    assert type(lay_out(wide(), None, INT8)) is Int8Product
+    monkeypatch.setattr(onednn, "_multiply_bytes", saturated)
+    assert type(lay_out(wide(), None, INT8)) is SevenBitDigitProduct
 
 
 def test_a_dtype_without_packed_kernels_is_multiplied_plainly() -> None:

@@ -14,7 +14,7 @@ from flas_engine import prompt_passes
 from flas_engine.base import from_transformers
 from flas_engine.cache import GROWTH_SLOTS
 from flas_engine.engine import Engine
-from flas_engine.kernels import PACKED
+from flas_engine.kernels.layout import PACKED
 from flas_engine.lane_memory import lane_bytes
 from flas_engine.request import GREEDY, Lane, Limits, Message, Request, Sampling, WeightedConcept
 

@@ -11,7 +11,7 @@ from flas_engine.errors import ModelError
 from flas_engine.hub import capacity, resolve
 from flas_engine.hub.capacity import accelerator_memory, memory_of
 from flas_engine.info import LoadSpec
-from flas_engine.kernels import INT8, PACKED
+from flas_engine.kernels.layout import INT8, PACKED, holds_in_half
 from flas_engine.machine import (
     DTYPES,
     choose_device,
@@ -134,8 +134,10 @@ def test_int8_is_a_layout_of_weights_that_computes_in_the_machines_best_dtype() 
     assert choose_layout("int8") == INT8
     assert {choose_layout(name) for name in (None, *DTYPES)} == {PACKED}
     assert choose_dtype("int8", CPU) == choose_dtype(None, CPU)
-    assert weight_itemsize("int8", CPU) == 1
-    assert [weight_itemsize(name, CPU) for name in DTYPES] == [dtype.itemsize for dtype in DTYPES.values()]
+    assert weight_itemsize("int8", CPU, 4) == 1
+    of_float32 = 2 if holds_in_half(CPU, torch.float32) else 4
+    assert [weight_itemsize(name, CPU, 2) for name in DTYPES] == [2, 2, of_float32]
+    assert [weight_itemsize(name, CPU, 4) for name in DTYPES] == [2, 2, 4]
 
 
 def test_passes_are_compiled_by_themselves_where_launches_cost() -> None:

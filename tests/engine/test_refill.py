@@ -22,7 +22,7 @@ from flas_engine.control import RunControl
 from flas_engine.engine import Engine, load_engine
 from flas_engine.errors import RequestError
 from flas_engine.events import Finished, FinishReason, Prefilled, Token
-from flas_engine.kernels import PACKED
+from flas_engine.kernels.layout import PACKED
 from flas_engine.paths import assets_dir
 from flas_engine.request import GREEDY, Lane, Limits, Message, Request, Sampling, WeightedConcept
 

@@ -8,7 +8,7 @@ from tiny import FAMILY_NAMES, tiny_architecture, tiny_flow, tiny_transformers_m
 
 from flas_engine.base import from_transformers
 from flas_engine.batch import LaneBatch
-from flas_engine.kernels import PACKED, PLAIN
+from flas_engine.kernels.layout import PACKED, PLAIN
 from flas_engine.solvers import SOLVERS
 from flas_engine.steering import Mix, Steering
 

@@ -17,7 +17,7 @@ from tiny import FAMILY_NAMES, tiny_flow, tiny_transformers_model
 from flas_engine.base import from_transformers
 from flas_engine.batch import LaneBatch
 from flas_engine.engine import Engine
-from flas_engine.kernels import PACKED
+from flas_engine.kernels.layout import PACKED
 from flas_engine.request import GREEDY, Lane, Limits, Message, Request, WeightedConcept
 from flas_engine.solvers import SOLVERS
 from flas_engine.steering import Mix, Steering

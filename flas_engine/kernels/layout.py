@@ -1,0 +1,69 @@
+"""Chooses the product that a weight is held by.
+
+Decoding reads every weight once a pass, so the layout of the weights decides its speed. `plain` is torch's own linear,
+on every device; `packed` is what a CPU's own kernels read, about twice as fast for the few rows of a decoding pass;
+`int8` stores one byte a weight. What is stored is all there is: a packed weight keeps no plain copy beside it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from flas_engine.kernels.fbgemm import HalfProduct, SevenBitDigitProduct
+from flas_engine.kernels.native import Int8Product, PlainProduct
+from flas_engine.kernels.onednn import FULL_SPEED_ROWS, ByteDigitProduct, PackedProduct
+from flas_engine.kernels.product import DoesNotFit
+
+if TYPE_CHECKING:
+    from flas_engine.kernels.product import Product, Rows
+
+PLAIN, PACKED, INT8 = "plain", "packed", "int8"
+
+SMALLEST_DIGIT_WEIGHT = 1536 * 1024
+"""Where torch's own int8 kernel is fast, weights below this size are left to it: making digits of their inputs costs
+more than it saves."""
+
+
+def lay_out(weight: Rows, bias: torch.Tensor | None, layout: str) -> Product:
+    """Make the product of a weight in `layout`; a machine without the kernels for it gets the next best."""
+    device, dtype = weight.device.type, weight.dtype
+    kinds: list[type[Product]] = [HalfProduct, PackedProduct] if layout != PLAIN else []
+    if layout == INT8:
+        digits: list[type[Product]] = [ByteDigitProduct, SevenBitDigitProduct]
+        is_small = weight.shape.numel() < SMALLEST_DIGIT_WEIGHT
+        # torch's own kernel is fast with AVX-512, as are products of whole bytes.
+        suits_native = is_small and _multiplies_rightly(ByteDigitProduct, device, dtype)
+        kinds = [Int8Product, *digits, *kinds] if suits_native else [*digits, Int8Product, *kinds]
+    for kind in kinds:
+        if _multiplies_rightly(kind, device, dtype):
+            with suppress(DoesNotFit):
+                return kind(weight, bias)
+    return PlainProduct(weight, bias)
+
+
+def full_speed_rows(device: torch.device, dtype: torch.dtype, layout: str) -> int:
+    """Return how many rows a product of this layout likes to have at least."""
+    return FULL_SPEED_ROWS if device.type == "cpu" and dtype == torch.bfloat16 and layout == PACKED else 1
+
+
+def holds_in_half(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether packed weights take two bytes although they are multiplied in float32."""
+    return dtype == torch.float32 and _multiplies_rightly(HalfProduct, device.type, dtype)
+
+
+@cache
+def _multiplies_rightly(kind: type[Product], device: str, dtype: torch.dtype) -> bool:
+    """Whether torch has this kind's kernels here; without VNNI, sums of two products of bytes saturate at 16 bits."""
+    if device != "cpu" and kind is not Int8Product:
+        return False
+    size = 64
+    weight = torch.full((size, size), 127.0, device=device, dtype=dtype)  # the largest sums there can be
+    try:
+        y = kind(weight)(weight.new_ones(1, size)).float()
+    except (RuntimeError, AttributeError, DoesNotFit):  # no such kernel, or not for this dtype
+        return False
+    return torch.allclose(y, torch.full_like(y, 127.0 * size), rtol=1e-2)
