@@ -262,7 +262,7 @@ def _check_memory(spec: LoadSpec, name: str, base: Path) -> None:
     else:
         files = weight_files(base)
         num_parameters = sum(check_weights(path, "download it again") for path in files)
-        stored_itemsize = sum(path.stat().st_size for path in files) // num_parameters
+        stored_itemsize = sum(path.stat().st_size for path in files) // max(1, num_parameters)
         weight_bytes = num_parameters * weight_itemsize(spec.dtype, device, stored_itemsize)
     memory = memory_of(str(device))
     if not fits(weight_bytes, memory):
