@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from processor import needs_bfloat16
 from tiny import tiny_flow, tiny_transformers_model
 from torch._dynamo.utils import counters
 
@@ -123,6 +124,7 @@ def test_twenty_greedy_answers_are_those_of_passes_op_by_op(
     assert torch.equal(answers.argmax(dim=-1), exact.argmax(dim=-1))
 
 
+@needs_bfloat16
 @torch.inference_mode()
 def test_in_bfloat16_compiled_passes_err_as_little_and_choose_otherwise_only_at_ties(
     compiled: Functions, exact: torch.Tensor, demo_model_dir: Path

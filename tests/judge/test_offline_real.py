@@ -53,7 +53,7 @@ class Answers:
 
 @pytest.fixture(scope="module")
 def engine(demo_model_dir: Path) -> Engine:
-    return load_engine(demo_model_dir, flow=str(assets_dir() / "flows" / "demo"), device="cpu", dtype="bfloat16")
+    return load_engine(demo_model_dir, flow=str(assets_dir() / "flows" / "demo"), device="cpu")
 
 
 @pytest.fixture(scope="module")
