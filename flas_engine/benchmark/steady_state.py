@@ -32,7 +32,10 @@ PROFILES, PROFILED_PASSES = 3, 8
 NOTED = 5000
 COUNTED = "counted passes"
 PRODUCTS, ATTENTION, CHOOSING, POINTWISE = "products", "attention", "choosing the token", "norms and pointwise"
-PRODUCT_OPERATIONS = ("_linear_pointwise", "packed_product", "qlinear_pointwise", "int8pack_mm", "::mm", "::addmm")
+PRODUCT_OPERATIONS = (
+    *("_linear_pointwise", "packed_product", "linear_dynamic_fp16", "half_product"),
+    *("qlinear_pointwise", "int8pack_mm", "::mm", "::addmm"),
+)
 ATTENTION_OPERATIONS = ("scaled_dot_product", "flash_attention", "efficient_attention", "::bmm", "softmax")
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine.kernels.fbgemm import HalfProduct, SevenBitDigitProduct
+from flas_engine.kernels.fbgemm import HalfProduct
 from flas_engine.kernels.native import Int8Product, PlainProduct
-from flas_engine.kernels.onednn import FULL_SPEED_ROWS, ByteDigitProduct, PackedProduct
+from flas_engine.kernels.onednn import FULL_SPEED_ROWS, DigitProduct, PackedProduct
 from flas_engine.kernels.product import DoesNotFit
 
 if TYPE_CHECKING:
@@ -24,20 +24,18 @@ if TYPE_CHECKING:
 PLAIN, PACKED, INT8 = "plain", "packed", "int8"
 
 SMALLEST_DIGIT_WEIGHT = 1536 * 1024
-"""Where torch's own int8 kernel is fast, weights below this size are left to it: making digits of their inputs costs
-more than it saves."""
+"""Smaller weights are multiplied by torch's own int8 kernel: making digits of the input costs more than it saves."""
 
 
 def lay_out(weight: Rows, bias: torch.Tensor | None, layout: str) -> Product:
     """Make the product of a weight in `layout`; a machine without the kernels for it gets the next best."""
     device, dtype = weight.device.type, weight.dtype
-    kinds: list[type[Product]] = [HalfProduct, PackedProduct] if layout != PLAIN else []
+    kinds: list[type[Product]] = []
+    if layout != PLAIN:
+        kinds = [HalfProduct, PackedProduct] if dtype == torch.float32 else [PackedProduct, HalfProduct]
     if layout == INT8:
-        digits: list[type[Product]] = [ByteDigitProduct, SevenBitDigitProduct]
         is_small = weight.shape.numel() < SMALLEST_DIGIT_WEIGHT
-        # torch's own kernel is fast with AVX-512, as are products of whole bytes.
-        suits_native = is_small and _multiplies_rightly(ByteDigitProduct, device, dtype)
-        kinds = [Int8Product, *digits, *kinds] if suits_native else [*digits, Int8Product, *kinds]
+        kinds = [Int8Product, DigitProduct, *kinds] if is_small else [DigitProduct, Int8Product, *kinds]
     for kind in kinds:
         if _multiplies_rightly(kind, device, dtype):
             with suppress(DoesNotFit):

@@ -16,8 +16,9 @@ from flas_engine.kernels.rounding import quantise
 if TYPE_CHECKING:
     from flas_engine.kernels.product import Rows
 
-FEW_ROWS = 4
-"""torch's own int8 kernel reads the weight anew for every row: beyond so many it is unpacked first."""
+FEW_ROWS, FEW_ROWS_OF_FLOAT32 = 4, 16
+"""torch's own int8 kernel reads the weight anew for every row: beyond so many it is unpacked first, which is
+slow to float32."""
 INT8_INPUTS = 16
 """torch's own int8 product takes inputs so many at a time, and reads on behind the end where they do not come out."""
 
@@ -51,6 +52,7 @@ class Int8Product(Product):
         self._dtype = weight.dtype
         self._weight, scale = quantise(_whole(weight))
         self._scale = scale.to(torch.bfloat16 if weight.device.type == "cpu" else weight.dtype)
+        self._few_rows = FEW_ROWS_OF_FLOAT32 if weight.dtype == torch.float32 else FEW_ROWS
         self._bias = bias
 
     @property
@@ -59,7 +61,7 @@ class Int8Product(Product):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         x_MI = x.reshape(-1, self._in_features)
-        if len(x_MI) <= FEW_ROWS:
+        if len(x_MI) <= self._few_rows:
             x_MI = x_MI.to(self._scale.dtype).contiguous()
             y_MO: torch.Tensor = torch.ops.aten._weight_int8pack_mm(x_MI, self._weight, self._scale)
         else:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from flas_engine.kernels.digits import DigitProduct
 from flas_engine.kernels.product import Product, bytes_of, join, slabs_of
+from flas_engine.kernels.rounding import quantise
 
 if TYPE_CHECKING:
     from flas_engine.kernels.product import Rows
@@ -23,9 +23,7 @@ SMALLEST_PADDED_WEIGHT = 1024 * 1024
 
 _ZERO = torch.tensor(256.0 * 128.0 + 128.0 + 0.5)
 """What 0 is as two digits whose zero is 128, and the half that rounds."""
-
-_Bytes = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Packed weight, scales and zero points."""
+LARGEST_DIGITS = 256.0 * 127.0
 
 
 class PackedProduct(Product):
@@ -56,27 +54,40 @@ class PackedProduct(Product):
         return y_MO[:M].view(*x.shape[:-1], self._out_features)
 
 
-class ByteDigitProduct(DigitProduct):
-    """Digits of eight bits, where sums of two products of bytes do not end at 16 bits."""
+class DigitProduct(Product):
+    """One byte a weight on CPUs that multiply bytes (VNNI), with activations as two digits of one byte each.
 
-    radix = 256.0
-    largest_number = 256.0 * 127.0
-    bytes_an_output = 8
+    x = scale (256 (high - 128) + low - 128): a row becomes two, which cost next to nothing, and is known to 15 bits, so
+    that only the weights are rounded. Sums of integers are exact: a row's result does not depend on the rows beside it.
+    """
 
-    def _pack(self, quantised: torch.Tensor, scale: torch.Tensor) -> _Bytes:
-        zero_points = torch.zeros(len(scale), dtype=torch.int32)
-        return torch.ops.onednn.qlinear_prepack(quantised, None), scale, zero_points
+    def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
+        self._out_features, self._in_features = weight.shape
+        self._dtype = weight.dtype
+        self._slabs = []
+        for slab, _ in slabs_of(weight, None, 1):
+            quantised, scale = quantise(slab)
+            zero_points = torch.zeros(len(slab), dtype=torch.int32)
+            packed = torch.ops.onednn.qlinear_prepack(quantised, None)
+            self._slabs.append((packed, scale / LARGEST_DIGITS, zero_points))
+        self._bias = bias
+        self._num_bytes = self._out_features * (self._in_features + 8) + bytes_of(bias)
 
-    def _digits(self, x_MI: torch.Tensor, largest_M1: torch.Tensor) -> torch.Tensor:
-        M, I = x_MI.shape  # noqa: E741
-        numbers = torch.addcmul(_ZERO, x_MI, self.largest_number / largest_M1).to(torch.uint16)
-        digits = numbers.view(torch.uint8).view(M, I, 2)  # little-endian: low, high
-        return digits.permute(2, 0, 1).reshape(2 * M, I)
+    @property
+    def num_bytes(self) -> int:  # noqa: D102
+        return self._num_bytes
 
-    def _multiply(self, digits: torch.Tensor, slab: _Bytes) -> torch.Tensor:
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        x_MI = x.reshape(-1, self._in_features)
+        M = x_MI.shape[0]
+        largest_M1 = x_MI.abs().amax(dim=-1, keepdim=True).float()
+        numbers = torch.addcmul(_ZERO, x_MI, LARGEST_DIGITS / largest_M1).to(torch.uint16)
+        digits = numbers.view(torch.uint8).view(M, self._in_features, 2)  # little-endian: low, high
+        rows = digits.permute(2, 0, 1).reshape(2 * M, self._in_features)
         multiply = torch.ops.flas.byte_product if torch.compiler.is_compiling() else _multiply_bytes
-        y: torch.Tensor = multiply(digits, *slab)
-        return y
+        y = join([multiply(rows, *slab) for slab in self._slabs])
+        y_MO = torch.add(y[:M], y[M:], alpha=256.0).mul_(largest_M1).to(self._dtype)
+        return (y_MO if self._bias is None else y_MO + self._bias).view(*x.shape[:-1], self._out_features)
 
 
 def _multiply_packed(x_MI: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

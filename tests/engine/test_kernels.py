@@ -7,7 +7,6 @@ their sizes, whatever its order (Higham 2002, section 3.1); what comes on top is
 from __future__ import annotations
 
 import gc
-import math
 import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -20,24 +19,22 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from flas_engine.kernels import fbgemm, layout, onednn, product, rounding
-from flas_engine.kernels.digits import DigitProduct
-from flas_engine.kernels.fbgemm import HalfProduct, SevenBitDigitProduct
+from flas_engine.kernels.fbgemm import INPUT_BLOCK, HalfProduct
 from flas_engine.kernels.layout import INT8, PACKED, PLAIN, SMALLEST_DIGIT_WEIGHT, lay_out
 from flas_engine.kernels.native import Int8Product, PlainProduct
-from flas_engine.kernels.onednn import ByteDigitProduct, PackedProduct
+from flas_engine.kernels.onednn import LARGEST_DIGITS, DigitProduct, PackedProduct
 from flas_engine.kernels.product import DoesNotFit, Product
 from flas_engine.kernels.rounding import quantise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DIGIT_KINDS: list[type[DigitProduct]] = [ByteDigitProduct, SevenBitDigitProduct]
-KINDS: list[type[Product]] = [PlainProduct, PackedProduct, HalfProduct, Int8Product, *DIGIT_KINDS]
+KINDS: list[type[Product]] = [PlainProduct, PackedProduct, HalfProduct, Int8Product, DigitProduct]
 DTYPES = [torch.float32, torch.bfloat16]
-KINDS_AND_DTYPES = [(kind, dtype) for kind in KINDS for dtype in DTYPES if (kind, dtype) != (HalfProduct, DTYPES[1])]
+KINDS_AND_DTYPES = [(kind, dtype) for kind in KINDS for dtype in DTYPES]
 BATCHES = [(1,), (5,), (17,), (2, 3), (1, 1)]
 FLOAT32_ROUNDING = 2.0**-24
-SLABBED = [PackedProduct, HalfProduct, *DIGIT_KINDS]
+SLABBED = [PackedProduct, HalfProduct, DigitProduct]
 I, O = 37, 53  # noqa: E741
 WIDTHS = dict.fromkeys(KINDS, I) | {Int8Product: 48}
 """Inputs that the layouts are tried with; torch's int8 product takes sixteens only."""
@@ -71,15 +68,15 @@ def bound(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, expected: 
     """How far each element of a product may be off."""
     sizes = x.double().abs() @ weight.double().abs().T
     allowed = (x.shape[-1] + 4) * FLOAT32_ROUNDING * sizes + torch.finfo(weight.dtype).eps / 2 * expected.abs()
-    if kind is Int8Product or issubclass(kind, DigitProduct):
+    if kind in (Int8Product, DigitProduct):
         _, scale = quantise(weight)
         allowed += x.double().abs().sum(dim=-1, keepdim=True) * scale / 2  # half a step a weight
     if kind is Int8Product:
         allowed += 2 * torch.finfo(torch.bfloat16).eps * (sizes + allowed)  # so it multiplies, and so are its scales
-    if issubclass(kind, DigitProduct):
+    if kind is DigitProduct:
         largest = x.double().abs().amax(dim=-1, keepdim=True)
         allowed += (
-            largest / (2 * kind.largest_number) * (weight.double().abs().sum(dim=-1) + x.shape[-1] * scale)
+            largest / (2 * LARGEST_DIGITS) * (weight.double().abs().sum(dim=-1) + x.shape[-1] * scale)
         )  # half a step an activation
     return allowed * (1 + 1e-3) + torch.finfo(torch.float32).tiny
 
@@ -138,27 +135,23 @@ def test_a_weight_in_several_slabs_multiplies_within_the_same_bound(
         check(kind, x, weight, bias)
         slabs = kind(weight, bias)
         assert slabs.num_bytes == whole.num_bytes
-        if issubclass(kind, DigitProduct):  # sums of integers are exact
+        if kind is DigitProduct:  # sums of integers are exact
             assert torch.equal(slabs(x), whole(x))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_input_of_another_dtype_gives_the_compute_dtype(kind: type[Product]) -> None:
     """The norms hand on float32 whatever the products compute in."""
-    dtype = torch.float32 if kind is HalfProduct else torch.bfloat16
-    need(kind, dtype)
-    x = numbers(5, WIDTHS[kind], seed=2)
-    x, weight = x.bfloat16() if dtype == torch.float32 else x, weights(kind, O, WIDTHS[kind], dtype=dtype)
+    need(kind, torch.bfloat16)
+    weight, x = numbers(O, WIDTHS[kind], dtype=torch.bfloat16), numbers(5, WIDTHS[kind], seed=2)
     y = kind(weight)(x)
-    assert y.dtype == dtype
-    x = x.float()
+    assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), x @ weight.float().T, atol=0.2, rtol=0.05)
 
 
-@pytest.mark.parametrize("kind", DIGIT_KINDS)
-def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it(kind: type[DigitProduct]) -> None:
-    need(kind, torch.float32)
-    multiply, x = kind(numbers(O, I), numbers(O, seed=1)), numbers(17, I, seed=2)
+def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it() -> None:
+    need(DigitProduct, torch.float32)
+    multiply, x = DigitProduct(numbers(O, I), numbers(O, seed=1)), numbers(17, I, seed=2)
     x[3] *= 1e6
     together = multiply(x)
     for row in range(17):
@@ -166,14 +159,12 @@ def test_a_row_of_a_digit_product_does_not_depend_on_the_rows_beside_it(kind: ty
     assert torch.equal(multiply(x[5:].flip(0)).flip(0), together[5:])
 
 
-@pytest.mark.parametrize(("kind", "num_bits"), [(ByteDigitProduct, 15), (SevenBitDigitProduct, 13)])
-def test_digits_know_a_row_to_so_many_bits_and_a_sign(kind: type[DigitProduct], num_bits: int) -> None:
+def test_digits_know_a_row_to_15_bits() -> None:
     """A weight of 127 and 0 is rounded exactly, so that all that is lost is lost by the digits."""
-    need(kind, torch.float32)
-    assert num_bits - 0.1 < math.log2(kind.largest_number) < num_bits
+    need(DigitProduct, torch.float32)
     x = numbers(9, I, seed=3)
-    y = kind(127.0 * torch.eye(I))(x) / 127.0
-    step = x.abs().amax(dim=-1, keepdim=True) / kind.largest_number
+    y = DigitProduct(127.0 * torch.eye(I))(x) / 127.0
+    step = x.abs().amax(dim=-1, keepdim=True) / LARGEST_DIGITS
     assert ((y - x).abs() <= step / 2 * (1 + 1e-3)).all()
     assert ((y - x).abs() > step / 4).any()
 
@@ -235,10 +226,9 @@ def test_only_a_plain_product_keeps_the_plain_weight(kind: type[Product], dtype:
         (PlainProduct, torch.bfloat16, 2 * O * I + 2 * O),
         (PackedProduct, torch.bfloat16, 2 * O * I + 2 * O),
         (PackedProduct, torch.float32, 4 * O * I + 4 * O),
-        (HalfProduct, torch.float32, 2 * O * I + 4 * O),
+        (HalfProduct, torch.float32, 2 * O * INPUT_BLOCK + 4 * O),
         (Int8Product, torch.bfloat16, O * 48 + 2 * O + 2 * O),  # scales in bfloat16
-        (ByteDigitProduct, torch.bfloat16, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
-        (SevenBitDigitProduct, torch.float32, O * I + 16 * O + 4 * O),  # both in eight bytes
+        (DigitProduct, torch.bfloat16, O * I + 8 * O + 2 * O),  # float32 scales, and zero points
     ],
 )
 def test_num_bytes_is_what_weight_scales_and_bias_take(kind: type[Product], dtype: torch.dtype, num_bytes: int) -> None:
@@ -271,7 +261,7 @@ def test_laying_out_a_weight_never_takes_twice_its_memory(
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
         laid_out = kind(weight)
     taken = peak_bytes(prof)
-    if kind in (HalfProduct, SevenBitDigitProduct):  # FBGEMM keeps weights where torch does not count
+    if kind is HalfProduct:  # FBGEMM keeps weights where torch does not count
         taken += laid_out.num_bytes
     assert laid_out.num_bytes <= taken < 2 * weight.nbytes - weight.nbytes / 2
 
@@ -298,8 +288,8 @@ def test_on_this_machine_weights_are_packed() -> None:
 
 def test_every_weight_is_stored_in_bytes_by_the_product_that_suits_its_size() -> None:
     large, small = wide(), wide(SMALLEST_DIGIT_WEIGHT - 32 * 1024)
-    has_vnni = layout._multiplies_rightly(ByteDigitProduct, "cpu", torch.float32)
-    kinds = (ByteDigitProduct, Int8Product) if has_vnni else (SevenBitDigitProduct, SevenBitDigitProduct)
+    has_vnni = layout._multiplies_rightly(DigitProduct, "cpu", torch.float32)
+    kinds = (DigitProduct if has_vnni else Int8Product, Int8Product)
     for weight, kind in zip((large, small), kinds, strict=True):
         laid_out = lay_out(weight, None, INT8)
         assert type(laid_out) is kind
@@ -309,10 +299,10 @@ def test_every_weight_is_stored_in_bytes_by_the_product_that_suits_its_size() ->
 
 def test_a_float32_weight_that_float16_holds_takes_half_the_memory() -> None:
     need(HalfProduct, torch.float32)
-    weight = weights(HalfProduct, O, I)
-    product = lay_out(weight, None, PACKED)
-    assert type(product) is HalfProduct
-    assert product.num_bytes == weight.nbytes / 2
+    weight = weights(HalfProduct, O, 2 * INPUT_BLOCK)
+    laid_out = lay_out(weight, None, PACKED)
+    assert type(laid_out) is HalfProduct
+    assert laid_out.num_bytes == weight.nbytes / 2
 
 
 @pytest.mark.parametrize("value", [0.1, 70_000.0, 2.0**-15 * (1 + 2.0**-9)])
@@ -328,12 +318,12 @@ def test_a_float32_weight_that_float16_does_not_hold_stays_as_it_is(value: float
 def test_a_product_that_is_gone_takes_its_weight_with_it() -> None:
     need(HalfProduct, torch.float32)
     gc.collect()
-    before = len(fbgemm._multiplications)
+    before = len(fbgemm._slabs)
     product = HalfProduct(weights(HalfProduct, O, I))
-    assert len(fbgemm._multiplications) == before + 1
+    assert len(fbgemm._slabs) == before + 1
     del product
     gc.collect()
-    assert len(fbgemm._multiplications) == before
+    assert len(fbgemm._slabs) == before
 
 
 def test_a_width_that_torchs_product_of_bytes_cannot_read_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,15 +371,15 @@ def test_without_any_kernel_for_bytes_a_large_weight_gets_the_next_best(monkeypa
 
 def test_where_sums_of_bytes_saturate_weights_get_the_other_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor without VNNI, whose sums of two products of bytes end at 16 bits."""
-    need(ByteDigitProduct, torch.float32)
+    need(DigitProduct, torch.float32)
     layout._multiplies_rightly.cache_clear()
     rightly = onednn._multiply_bytes
 
     def saturated(rows: torch.Tensor, *slab: torch.Tensor) -> torch.Tensor:
-        return rightly(rows, *slab).clamp(max=0.9 * 127.0 / ByteDigitProduct.largest_number * 127.0 * 64)
+        return rightly(rows, *slab).clamp(max=0.9 * 127.0 / LARGEST_DIGITS * 127.0 * 64)
 
     monkeypatch.setattr(onednn, "_multiply_bytes", saturated)
-    assert type(lay_out(wide(), None, INT8)) is SevenBitDigitProduct
+    assert type(lay_out(wide(), None, INT8)) is Int8Product
 
 
 def test_a_dtype_without_packed_kernels_is_multiplied_plainly() -> None:
