@@ -30,22 +30,6 @@ class LibraryConcept:
     flow_time: float
 
 
-def read_library(name: str) -> tuple[LibraryConcept, ...]:
-    """Return the library of the flow that `name` means: a listed model, a flow's folder or file, a Hub repository.
-
-    Empty when it has none, or is not on this machine; raises `CheckpointError` when it cannot be read.
-    """
-    from flas_engine.hub.registry import look_up  # here, because who only shows a library needs none of the Hub
-    from flas_engine.hub.sources import find_local_flow
-
-    entry = look_up(name)
-    source, file = (name, None) if entry is None else (entry.flow, entry.flow_file)
-    path = None if source is None else find_local_flow(source, file)
-    if path is None:
-        return ()
-    return read_library_file((path if path.is_dir() else path.parent) / LIBRARY_FILE)
-
-
 def read_library_file(path: Path) -> tuple[LibraryConcept, ...]:
     """Return the concepts in the file `path`, none when there is no such file; raises `CheckpointError`."""
     try:

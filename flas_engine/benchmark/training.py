@@ -105,8 +105,8 @@ def _prepare(spec: LoadSpec, num_batches: int, *, vocabulary: str) -> Prepared:
     from flas_engine.tokenizer import load_tokenizer
     from flas_engine.training.batches import BatchPlan
     from flas_engine.training.examples import Example
-    from flas_engine.training.prepare import Prepared, flow_config
-    from flas_engine.training.recipe import DataSource, Recipe
+    from flas_engine.training.prepare import Prepared
+    from flas_engine.training.recipe import DataSource, Recipe, flow_config
     from flas_engine.training.split import Split
     from flas_engine.training.threads import keep_freed_memory, limit_threads
 

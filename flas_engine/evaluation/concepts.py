@@ -70,7 +70,7 @@ def choose_concepts(
 
 
 def _of_library(model: str) -> list[PlannedConcept]:
-    from flas_engine.concept_library import read_library
+    from flas_engine.hub.library import read_library
 
     library = read_library(model)
     if not library:

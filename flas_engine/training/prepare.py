@@ -14,7 +14,6 @@ import torch
 
 from flas_engine.base import load_base, load_config, load_generation_eos
 from flas_engine.checkpoint import check_layer
-from flas_engine.config import FlowConfig
 from flas_engine.data.published import resolve_source
 from flas_engine.data.rows import Source, read_rows
 from flas_engine.errors import DataError, TrainingError
@@ -29,14 +28,16 @@ from flas_engine.progress import Progress, ignore_progress
 from flas_engine.prompts import end_of_turn_ids
 from flas_engine.tokenizer import load_tokenizer
 from flas_engine.training.batches import BatchPlan
-from flas_engine.training.estimate import require_memory
 from flas_engine.training.examples import make_examples
+from flas_engine.training.recipe import flow_config
+from flas_engine.training.sizes import require_memory
 from flas_engine.training.split import make_split
 from flas_engine.training.validate import HeldOutBatch, plan_validation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from flas_engine.config import FlowConfig
     from flas_engine.data.rows import BadRow, Row
     from flas_engine.layers import BaseModel
     from flas_engine.progress import ReportProgress
@@ -156,24 +157,6 @@ def choose_compute_dtype(name: str, device: torch.device) -> torch.dtype:
             raise TrainingError(f"float16 cannot be trained in on {device}; use bfloat16 or float32")
         return torch.float32
     return dtype
-
-
-def flow_config(recipe: Recipe, base_id: str, prompt_format: str) -> FlowConfig:
-    """Return the `config.json` of the flow that a recipe trains."""
-    return FlowConfig(
-        model_id=base_id,
-        layer=recipe.layer,
-        num_blocks=recipe.blocks,
-        n_steps=recipe.num_steps,
-        T_min=recipe.flow_time_min,
-        T_max=recipe.flow_time_max,
-        concept_max_len=recipe.concept_max_len,
-        disable_cross_attn=not recipe.cross_attention,
-        disable_self_attn=not recipe.self_attention,
-        disable_mlp=not recipe.mlp,
-        prompt_format=prompt_format,
-        coordinates="standardised" if recipe.standardised else None,
-    )
 
 
 def absolute_paths(recipe: Recipe) -> Recipe:

@@ -10,14 +10,12 @@ import tomllib
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from flas_engine.config import PROMPT_FORMATS
+from flas_engine.config import PROMPT_FORMATS, FlowConfig
 from flas_engine.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from flas_engine.config import FlowConfig
 
 FREE_ON_RESUME = frozenset({"device", "activations", "activation_gigabytes", "keep", "samples", "save_minutes"})
 """What may differ when a run goes on: none of it changes what is learned from then on."""
@@ -255,3 +253,21 @@ def _source(entry: Any) -> DataSource:
     if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 < weight < _ANY:
         raise TrainingError(f"the weight of {entry['path']} is {weight!r}; it must be a number above 0")
     return DataSource(path=entry["path"], weight=float(weight))
+
+
+def flow_config(recipe: Recipe, base_id: str, prompt_format: str) -> FlowConfig:
+    """Return the `config.json` of the flow that a recipe trains."""
+    return FlowConfig(
+        model_id=base_id,
+        layer=recipe.layer,
+        num_blocks=recipe.blocks,
+        n_steps=recipe.num_steps,
+        T_min=recipe.flow_time_min,
+        T_max=recipe.flow_time_max,
+        concept_max_len=recipe.concept_max_len,
+        disable_cross_attn=not recipe.cross_attention,
+        disable_self_attn=not recipe.self_attention,
+        disable_mlp=not recipe.mlp,
+        prompt_format=prompt_format,
+        coordinates="standardised" if recipe.standardised else None,
+    )

@@ -94,8 +94,8 @@ def concepts(
     """List the concepts that a flow brings along, each with a flow time and a prompt to try it on."""
     from dataclasses import asdict
 
-    from flas_engine.concept_library import read_library
     from flas_engine.errors import ModelError
+    from flas_engine.hub.library import read_library
     from flas_tui.console import data_stream
     from flas_tui.safe_text import visible_line
 

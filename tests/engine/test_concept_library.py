@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flas_engine.concept_library import LIBRARY_FILE, LibraryConcept, read_library
+from flas_engine.concept_library import LIBRARY_FILE, LibraryConcept
 from flas_engine.errors import CheckpointError
+from flas_engine.hub.library import read_library
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flas_engine import Lane, Limits, Message, Request, Sampling, WeightedConcept
-from flas_engine.concept_library import read_library
 from flas_engine.engine import Engine, load_engine
+from flas_engine.hub.library import read_library
 from flas_engine.judge.calibration import Calibration, calibrate, scramble
 from flas_engine.judge.calibration_texts import read_calibration_texts
 from flas_engine.judge.evidence import Evidence, compare, likelihood, score_text, weigh
