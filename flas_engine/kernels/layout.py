@@ -45,7 +45,8 @@ def lay_out(weight: Rows, bias: torch.Tensor | None, layout: str) -> Product:
 
 def full_speed_rows(device: torch.device, dtype: torch.dtype, layout: str) -> int:
     """Return how many rows a product of this layout likes to have at least."""
-    return FULL_SPEED_ROWS if device.type == "cpu" and dtype == torch.bfloat16 and layout == PACKED else 1
+    is_padded = layout == PACKED and dtype == torch.bfloat16 and _multiplies_rightly(PackedProduct, device.type, dtype)
+    return FULL_SPEED_ROWS if is_padded else 1
 
 
 def holds_in_half(device: torch.device, dtype: torch.dtype) -> bool:

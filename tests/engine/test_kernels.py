@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from flas_engine.kernels import fbgemm, layout, onednn, product, rounding
 from flas_engine.kernels.fbgemm import INPUT_BLOCK, HalfProduct
-from flas_engine.kernels.layout import INT8, PACKED, PLAIN, SMALLEST_DIGIT_WEIGHT, lay_out
+from flas_engine.kernels.layout import INT8, PACKED, PLAIN, SMALLEST_DIGIT_WEIGHT, full_speed_rows, lay_out
 from flas_engine.kernels.native import Int8Product, PlainProduct
 from flas_engine.kernels.onednn import LARGEST_DIGITS, DigitProduct, PackedProduct
 from flas_engine.kernels.product import DoesNotFit, Product
@@ -313,6 +313,18 @@ def test_a_float32_weight_that_float16_does_not_hold_stays_as_it_is(value: float
     with pytest.raises(DoesNotFit) if not holds else nullcontext():
         HalfProduct(weight)
     assert (type(lay_out(weight, None, PACKED)) is HalfProduct) == holds
+
+
+def test_bfloat16_without_products_of_its_own_is_multiplied_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor without AVX-512, asked for bfloat16 all the same."""
+    need(HalfProduct, torch.bfloat16)
+    miss(monkeypatch, "mkldnn")
+    layout._multiplies_rightly.cache_clear()
+    weight = numbers(O, I, dtype=torch.bfloat16)
+    laid_out = lay_out(weight, None, PACKED)
+    assert type(laid_out) is HalfProduct
+    check_product(laid_out, numbers(3, I, seed=1, dtype=torch.bfloat16), weight)
+    assert full_speed_rows(torch.device("cpu"), torch.bfloat16, PACKED) == 1
 
 
 def test_a_product_that_is_gone_takes_its_weight_with_it() -> None:
