@@ -7,15 +7,17 @@ here knows of flows, lanes or downloads.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from flas_engine.allocator import returning_freed_memory
 from flas_engine.errors import ModelError
 from flas_engine.families import read_architecture, text_config
-from flas_engine.kernels.layout import PACKED, PLAIN, lay_out
+from flas_engine.kernels.layout import PACKED, PLAIN, holds_in_half, lay_out
 from flas_engine.kernels.native import PlainProduct
 from flas_engine.kernels.product import StoredRows
 from flas_engine.layers import BaseModel, LayerWeights, NormWeight
@@ -98,7 +100,9 @@ def load_base(
     Raises `ModelError` naming what is missing or damaged.
     """
     tensors = _open_gguf(path) if path.suffix == ".gguf" else _open_folder(path)
-    return assemble(tensors, read_architecture(config), device, dtype, progress, layout=layout)
+    packs_in_threads = layout != PLAIN and holds_in_half(device, dtype)
+    with returning_freed_memory() if packs_in_threads else nullcontext():
+        return assemble(tensors, read_architecture(config), device, dtype, progress, layout=layout)
 
 
 def from_transformers(model: PreTrainedModel, num_layers: int | None = None, layout: str = PLAIN) -> BaseModel:

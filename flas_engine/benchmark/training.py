@@ -98,6 +98,7 @@ def _prepare(spec: LoadSpec, num_batches: int, *, vocabulary: str) -> Prepared:
     """Load the base as `flas-tui train` does, with rows of random tokens, whose values no time depends on."""
     import random
 
+    from flas_engine.allocator import keep_freed_memory
     from flas_engine.base import load_base, load_config
     from flas_engine.benchmark.subject import base_path
     from flas_engine.kernels.layout import PLAIN
@@ -108,7 +109,7 @@ def _prepare(spec: LoadSpec, num_batches: int, *, vocabulary: str) -> Prepared:
     from flas_engine.training.prepare import Prepared
     from flas_engine.training.recipe import DataSource, Recipe, flow_config
     from flas_engine.training.split import Split
-    from flas_engine.training.threads import keep_freed_memory, limit_threads
+    from flas_engine.training.threads import limit_threads
 
     limit_threads()
     keep_freed_memory()

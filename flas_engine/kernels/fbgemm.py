@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 HALF_ROUNDING = 2.0**-25
 """Half a step of the smallest float16: what a weight may lose in it, less than a float32 sum of some hundred does."""
+BYTES_WHILE_PACKING = 8
+"""A weight takes float32's four, and as many again in a copy that FBGEMM makes."""
+MOST_PACKERS = 4
+"""FBGEMM packs a hundred million weights a second on one thread; each further one needs room for a slab more."""
 INPUT_BLOCK = 512
 """FBGEMM keeps weights in blocks of so many inputs, the last one whole too."""
 
@@ -32,7 +39,7 @@ class HalfProduct(Product):
         self._out_features, self._in_features = weight.shape
         self._dtype = weight.dtype
         self._slabs = []
-        for slab, slab_bias in slabs_of(weight, bias, torch.float32.itemsize):
+        for slab, slab_bias in slabs_of(weight, bias, BYTES_WHILE_PACKING):
             slab_float = slab.float()
             if not _fits_half(slab_float):
                 raise DoesNotFit
@@ -52,15 +59,17 @@ class HalfProduct(Product):
 
 
 class _Slab:
-    """A packed weight [width, I]."""
+    """A weight [width, I] that is packed in a thread until it is first needed."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-        self._packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
         self._width = len(weight)
         number = next(_numbers)
         _slabs[number] = self
         self._number = torch.tensor(number)
         """What passes through the compiler in place of the packed weight, an object of torch's that cannot."""
+        pool, room = _packers()
+        room.acquire()  # no more are in memory as they were than are being packed
+        self._packing = pool.submit(_pack, weight.contiguous(), bias, room)
 
     def __call__(self, x_MI: torch.Tensor) -> torch.Tensor:
         if torch.compiler.is_compiling():
@@ -71,6 +80,23 @@ class _Slab:
     def multiply(self, x_MI: torch.Tensor) -> torch.Tensor:
         y_MO: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(x_MI, self._packed)
         return y_MO
+
+    @cached_property
+    def _packed(self) -> Any:
+        return self._packing.result()
+
+
+@cache
+def _packers() -> tuple[ThreadPoolExecutor, BoundedSemaphore]:
+    num_packers = min(torch.get_num_threads(), MOST_PACKERS)
+    return ThreadPoolExecutor(num_packers, thread_name_prefix="flas-pack"), BoundedSemaphore(num_packers)
+
+
+def _pack(weight: torch.Tensor, bias: torch.Tensor | None, room: BoundedSemaphore) -> Any:
+    try:
+        return torch.ops.quantized.linear_prepack_fp16(weight, bias)
+    finally:
+        room.release()
 
 
 _numbers = itertools.count()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from flas_engine.allocator import keep_freed_memory
 from flas_engine.errors import TrainingError
 from flas_engine.machine import choose_device
 from flas_engine.progress import ignore_progress
@@ -18,7 +19,7 @@ from flas_engine.training.estimate import Estimate, estimate
 from flas_engine.training.folder import RunFolder, check_same, held
 from flas_engine.training.loop import Loop
 from flas_engine.training.prepare import choose_compute_dtype, prepare
-from flas_engine.training.threads import keep_freed_memory, limit_threads
+from flas_engine.training.threads import limit_threads
 from flas_engine.training.trainer import Trainer
 
 if TYPE_CHECKING:
