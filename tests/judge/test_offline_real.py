@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-CONCEPTS = tuple(each.concept for each in read_library("demo")[::3])
-"""Every third of those that come with the flow."""
+CONCEPTS = tuple(each.concept for each in read_library("demo")[::5])
+"""Every fifth of those that come with the flow."""
 PROMPTS = ("How do I wrap a present neatly?", "What makes bread rise?")
 """Of every concept: what is ordered are concepts, and one text may well miss its own."""
 TIMES = (0.0, 1.0, 3.0)
