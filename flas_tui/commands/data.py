@@ -120,7 +120,9 @@ def make(
     ] = None,
     rewrite: Annotated[
         str | None,
-        typer.Option(metavar="STYLES", help="Rewrite plain answers in these styles (a,b,c), or in 'all'."),
+        typer.Option(
+            metavar="STYLES", help="Rewrite plain answers in these styles, or families of styles (a,b,c), or in 'all'."
+        ),
     ] = None,
     prompts: Annotated[
         str,

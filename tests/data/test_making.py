@@ -183,9 +183,16 @@ def test_plain_answers_are_woven_and_rewritten_into_rows() -> None:
     assert len({row.concept_id for row, _ in rewritten.rows}) >= 0.9 * len(styles)
 
 
-def test_an_unknown_style_is_named() -> None:
-    with pytest.raises(DataError, match="no style 'nonsense'"):
-        choose_styles("nonsense")
+def test_styles_are_chosen_by_key_and_by_family() -> None:
+    chosen = choose_styles("nature, pirate")
+    assert {"style:cat", "style:pirate"} <= chosen.keys()
+    assert {style.family for style in chosen.values()} == {"nature", "lexicon"}
+    assert len(choose_styles("all")) > len(choose_styles("phrases")) > len(chosen)
+
+
+def test_an_unknown_style_is_named_with_the_families_and_what_is_near_it() -> None:
+    with pytest.raises(DataError, match=r"no style 'pirates'.*typography.*phrases.*near it are pirate"):
+        choose_styles("cat, pirates")
 
 
 def test_a_corpus_reads_back_as_the_rows_that_were_written(tmp_path: Path) -> None:

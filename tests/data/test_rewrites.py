@@ -18,7 +18,7 @@ from plain_texts import PLAIN_TEXTS
 from flas_engine.data.rewrites import Style, rewrite, shows, styles
 from flas_engine.data.rewrites.rewriting import GRACE, MAX_GROWTH
 
-MIN_STYLES = 270
+MIN_STYLES = 800
 MIN_WORDINGS = 5
 MIN_SUITED = 0.8
 """Of the plain texts, the share that every style takes; some styles need several sentences or certain words."""
@@ -26,7 +26,7 @@ MAX_FALSE_MARKS = 0.0005
 """Of all pairs of a plain text and a style, how many may look like the style."""
 MAX_CROSS_MARKS = 0.001
 """Of all pairs of a style and another's rewrite, how many may look like it: some forms contain others (JSON lines)."""
-NUM_CROSSED = 3
+NUM_CROSSED = 1
 """How many rewrites of every style are held to all other styles' marks."""
 ONE_SENTENCE = "Tea is made from the dried leaves of a shrub that grows on hills."
 
@@ -119,6 +119,21 @@ def test_another_process_makes_the_same_rewrites() -> None:
         check=True,
     )
     assert ast.literal_eval(told.stdout) == [rewrite(style, PLAIN_TEXTS[2], 5) for style in STYLES]
+
+
+def test_an_entry_with_values_makes_a_style_of_each() -> None:
+    singer = BY_KEY["roles_opera_singer"]
+    assert singer.wordings[0] == "talk like an opera singer"
+    assert "opera singer" in (rewrite(singer, PLAIN_TEXTS[0], 0) or "")
+    assert BY_KEY["roles_plumber"].wordings[0] == "talk like a plumber"
+    assert not shows(singer, rewrite(BY_KEY["roles_plumber"], PLAIN_TEXTS[0], 0) or "")
+    assert "<x>" not in str([style for style in STYLES if style.family == "phrases"])
+
+
+def test_values_that_are_signs_are_taken_as_they_stand() -> None:
+    starred = BY_KEY["sentence_marks_nods"]
+    assert shows(starred, "It rains. *nods* It pours. *nods*")
+    assert not shows(starred, "It rains. nods It pours. nods")
 
 
 @given(text=st.text(max_size=400), seed=st.integers(0, 2**31), style=st.sampled_from(STYLES))

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
-FAMILIES = ("typography", "format", "punctuation", "lexicon", "nature", "trades", "tone", "frame", "habit")
+from flas_engine.data.rewrites.kinds import filled
+
+FAMILIES = ("typography", "format", "punctuation", "lexicon", "nature", "trades", "tone", "frame", "habit", "phrases")
 """One table (`<family>.toml`) each, in the order in which `styles` lists them."""
 
 Phrases = tuple[str, ...]
@@ -94,11 +96,11 @@ def styles() -> tuple[Style, ...]:
     found = []
     for family in FAMILIES:
         table = tomllib.loads((resources.files(__package__) / f"{family}.toml").read_text(encoding="utf-8"))
-        found += [_style(key, family, entry) for key, entry in table.items()]
+        found += [_style(*named, family) for key, entry in table.items() for named in filled(key, entry)]
     return tuple(found)
 
 
-def _style(key: str, family: str, entry: dict[str, Any]) -> Style:
+def _style(key: str, entry: dict[str, Any], family: str) -> Style:
     wordings = tuple(entry.pop("wordings"))
     marks = _marks(entry.pop("marks"))
     return Style(key=key, family=family, wordings=wordings, marks=marks, recipe=_recipe(entry))
