@@ -82,7 +82,10 @@ def missing(report: Report) -> list[str]:
             "flow time: they are in the means over all prompts and in no choice."
         )
     if report.num_unscored:
-        said.append(f"{report.num_unscored:,} concepts have no judged text to choose a flow time by.")
+        said.append(
+            f"In no choice of a flow time, for want of a judged text: {report.num_unscored:,} of "
+            f"{counts.num_concepts:,} concepts."
+        )
     return said
 
 
