@@ -42,7 +42,7 @@ class Row:
     concept_id: str
     """Names the concept over all its wordings and sources."""
     group: str = ""
-    """AxBench's genre, or `style`, `noun`, `axbench`; empty when unknown."""
+    """AxBench's genre, or `style`, `phrase`, `noun`, `axbench`; empty when unknown."""
     split: str = TRAIN
     """The source's own word; `train` when it has none."""
 
