@@ -7,17 +7,15 @@ here knows of flows, lanes or downloads.
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from flas_engine.allocator import returning_freed_memory
 from flas_engine.errors import ModelError
 from flas_engine.families import read_architecture, text_config
-from flas_engine.kernels.layout import PACKED, PLAIN, holds_in_half, lay_out
+from flas_engine.kernels.layout import PACKED, PLAIN, lay_out, laying_out_many
 from flas_engine.kernels.native import PlainProduct
 from flas_engine.kernels.product import StoredRows
 from flas_engine.layers import BaseModel, LayerWeights, NormWeight
@@ -100,8 +98,7 @@ def load_base(
     Raises `ModelError` naming what is missing or damaged.
     """
     tensors = _open_gguf(path) if path.suffix == ".gguf" else _open_folder(path)
-    packs_in_threads = layout != PLAIN and holds_in_half(device, dtype)
-    with returning_freed_memory() if packs_in_threads else nullcontext():
+    with laying_out_many(device, dtype, layout):
         return assemble(tensors, read_architecture(config), device, dtype, progress, layout=layout)
 
 
@@ -220,15 +217,10 @@ class _Reader:
 
     def rows(self, name: str, *shape: int) -> Rows:
         """Return a weight that was asked for before, to be read again a few rows at a time."""
-        full_name, device, dtype = self._tensors.prefix + name, self._device, self._dtype
+        full_name = self._tensors.prefix + name
         if self._problems:
             return self.weight(name, *shape)
-        return StoredRows(
-            shape=torch.Size(shape),
-            device=device,
-            dtype=dtype,
-            read=lambda rows: self._tensors.read_rows(full_name, rows).to(device=device, dtype=dtype),
-        )
+        return self._to_lay_out(lambda rows: self._tensors.read_rows(full_name, rows), torch.Size(shape))
 
     def norm(self, name: str, size: int) -> NormWeight:
         return self._norm_weight(self.weight(name, size))
@@ -241,9 +233,11 @@ class _Reader:
 
     def product(self, parts: list[tuple[str, int]], in_features: int, has_bias: bool) -> Product:
         """Projections of one input as one product; `parts` are their names and widths."""
-        weights = [self.weight(f"{name}.weight", size, in_features) for name, size in parts]
+        prefix = self._tensors.prefix
+        stored = _join([self._stored(f"{prefix}{name}.weight", size, in_features) for name, size in parts])
         biases = [self.weight(f"{name}.bias", size) for name, size in parts] if has_bias else []
-        product = lay_out(_join(weights), _join(biases) if has_bias else None, self._layout)
+        weight = self._to_lay_out(stored.__getitem__, stored.shape)
+        product = lay_out(weight, _join(biases) if has_bias else None, self._layout)
         self.num_bytes += product.num_bytes
         return product
 
@@ -253,15 +247,23 @@ class _Reader:
         return NormWeight(weight=weight, epsilon=torch.tensor(self.architecture.norm_epsilon, device=self._device))
 
     def read_from(self, name: str, *shape: int, widens: bool = True) -> torch.Tensor:
+        tensor = self._stored(name, *shape)
+        is_kept = not widens and tensor.dtype.itemsize < self._dtype.itemsize
+        return tensor.to(device=self._device, dtype=tensor.dtype if is_kept else self._dtype)
+
+    def _stored(self, name: str, *shape: int) -> torch.Tensor:
+        """Return a tensor as it is stored, mapped and not in memory yet."""
         if name not in self._tensors.names:
             self._problems.append(f"{name} is missing")
         else:
             tensor = self._tensors.read(name)
             if tuple(tensor.shape) == shape:
-                is_kept = not widens and tensor.dtype.itemsize < self._dtype.itemsize
-                return tensor.to(device=self._device, dtype=tensor.dtype if is_kept else self._dtype)
+                return tensor
             self._problems.append(f"{name} is {list(tensor.shape)} and should be {list(shape)}")
         return torch.zeros((), device=self._device, dtype=self._dtype).expand(shape)  # until `raise_problems`
+
+    def _to_lay_out(self, read: Callable[[slice], torch.Tensor], shape: torch.Size) -> StoredRows:
+        return StoredRows(shape=shape, device=self._device, dtype=self._dtype, read=read)
 
     def raise_problems(self) -> None:
         if self._problems:

@@ -6,6 +6,7 @@ Shapes: M rows, I inputs, O outputs.
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flas_engine.kernels.product import DoesNotFit, Product, bytes_of, join, slabs_of
+from flas_engine.kernels.product import DoesNotFit, Product, bytes_of, join, stored_slabs_of
 
 if TYPE_CHECKING:
     from flas_engine.kernels.product import Rows
@@ -27,6 +28,9 @@ MOST_PACKERS = 4
 """FBGEMM packs a hundred million weights a second on one thread; each further one needs room for a slab more."""
 INPUT_BLOCK = 512
 """FBGEMM keeps weights in blocks of so many inputs, the last one whole too."""
+HALF_MAX = torch.finfo(torch.half).max
+CACHED_WEIGHTS = 1 << 16
+"""What is made of so many weights stays in a core's cache."""
 
 
 class HalfProduct(Product):
@@ -39,11 +43,10 @@ class HalfProduct(Product):
         self._out_features, self._in_features = weight.shape
         self._dtype = weight.dtype
         self._slabs = []
-        for slab, slab_bias in slabs_of(weight, bias, BYTES_WHILE_PACKING):
-            slab_float = slab.float()
-            if not _fits_half(slab_float):
+        for slab, slab_bias in stored_slabs_of(weight, bias, BYTES_WHILE_PACKING):
+            if not _fits_half(slab):
                 raise DoesNotFit
-            self._slabs.append(_Slab(slab_float, slab_bias.float() if slab_bias is not None else None))
+            self._slabs.append(_Slab(slab, slab_bias.float() if slab_bias is not None else None))
         blocks = -(-self._in_features // INPUT_BLOCK)
         num_weights = self._out_features * blocks * INPUT_BLOCK
         self._num_bytes = num_weights * torch.half.itemsize + bytes_of(bias)
@@ -69,7 +72,7 @@ class _Slab:
         """What passes through the compiler in place of the packed weight, an object of torch's that cannot."""
         pool, room = _packers()
         room.acquire()  # no more are in memory as they were than are being packed
-        self._packing = pool.submit(_pack, weight.contiguous(), bias, room)
+        self._packing = pool.submit(_pack, weight, bias, room)
 
     def __call__(self, x_MI: torch.Tensor) -> torch.Tensor:
         if torch.compiler.is_compiling():
@@ -86,6 +89,11 @@ class _Slab:
         return self._packing.result()
 
 
+def forget_packers() -> None:
+    """Give back what packing took, once all that is being packed is; who packs again gets new threads."""
+    _packers.cache_clear()
+
+
 @cache
 def _packers() -> tuple[ThreadPoolExecutor, BoundedSemaphore]:
     num_packers = min(torch.get_num_threads(), MOST_PACKERS)
@@ -94,9 +102,20 @@ def _packers() -> tuple[ThreadPoolExecutor, BoundedSemaphore]:
 
 def _pack(weight: torch.Tensor, bias: torch.Tensor | None, room: BoundedSemaphore) -> Any:
     try:
-        return torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        return torch.ops.quantized.linear_prepack_fp16(_widened(weight), bias)
     finally:
         room.release()
+
+
+def _widened(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight in float32, in memory that the next one of this thread takes over."""
+    if not hasattr(_scratch, "floats") or _scratch.floats.numel() < weight.numel():
+        _scratch.floats = torch.empty(weight.numel())
+    floats: torch.Tensor = _scratch.floats[: weight.numel()].view(weight.shape)
+    return floats.copy_(weight)
+
+
+_scratch = threading.local()
 
 
 _numbers = itertools.count()
@@ -120,5 +139,9 @@ torch.library.register_fake("flas::half_product", _shape_by_number, lib=_library
 
 
 def _fits_half(weight: torch.Tensor) -> bool:
-    """Whether float16 holds a float32 weight as it is; it does whatever was bfloat16 and is no larger than 65,504."""
-    return bool((weight.half().float() - weight).abs_().amax() <= HALF_ROUNDING)
+    """Whether float16 holds a weight as it is; it does whatever is bfloat16 and no larger than 65,504."""
+    if weight.dtype == torch.bfloat16:
+        smallest, largest = weight.aminmax()
+        return bool(smallest >= -HALF_MAX and largest <= HALF_MAX)  # false for NaN
+    parts = weight.flatten().split(CACHED_WEIGHTS)
+    return all(bool((part.half().to(part.dtype) - part).abs_().amax() <= HALF_ROUNDING) for part in parts)

@@ -7,18 +7,21 @@ on every device; `packed` is what a CPU's own kernels read, about twice as fast 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 
-from flas_engine.kernels.fbgemm import HalfProduct
+from flas_engine.allocator import returning_freed_memory
+from flas_engine.kernels.fbgemm import HalfProduct, forget_packers
 from flas_engine.kernels.native import Int8Product, PlainProduct
 from flas_engine.kernels.onednn import FULL_SPEED_ROWS, DigitProduct, PackedProduct
 from flas_engine.kernels.product import DoesNotFit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flas_engine.kernels.product import Product, Rows
 
 PLAIN, PACKED, INT8 = "plain", "packed", "int8"
@@ -41,6 +44,19 @@ def lay_out(weight: Rows, bias: torch.Tensor | None, layout: str) -> Product:
             with suppress(DoesNotFit):
                 return kind(weight, bias)
     return PlainProduct(weight, bias)
+
+
+@contextmanager
+def laying_out_many(device: torch.device, dtype: torch.dtype, layout: str) -> Iterator[None]:
+    """Keep memory whole while many weights are laid out, and give back what that took."""
+    if layout == PLAIN or not holds_in_half(device, dtype):
+        yield
+        return
+    with returning_freed_memory():
+        try:
+            yield
+        finally:
+            forget_packers()
 
 
 def full_speed_rows(device: torch.device, dtype: torch.dtype, layout: str) -> int:

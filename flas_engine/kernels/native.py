@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from flas_engine.kernels.product import DoesNotFit, Product, bytes_of
+from flas_engine.kernels.product import DoesNotFit, Product, bytes_of, whole
 from flas_engine.kernels.rounding import quantise
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PlainProduct(Product):
     """torch's linear over the weight as it is: every device, any dtype, differentiable in x."""
 
     def __init__(self, weight: Rows, bias: torch.Tensor | None = None) -> None:
-        self._weight = _whole(weight)
+        self._weight = whole(weight)
         self._bias = bias
 
     @property
@@ -50,7 +50,7 @@ class Int8Product(Product):
         if self._in_features % INT8_INPUTS:
             raise DoesNotFit
         self._dtype = weight.dtype
-        self._weight, scale = quantise(_whole(weight))
+        self._weight, scale = quantise(whole(weight))
         self._scale = scale.to(torch.bfloat16 if weight.device.type == "cpu" else weight.dtype)
         self._few_rows = FEW_ROWS_OF_FLOAT32 if weight.dtype == torch.float32 else FEW_ROWS
         self._bias = bias
@@ -69,7 +69,3 @@ class Int8Product(Product):
         y_MO = y_MO.to(self._dtype)
         y_MO = y_MO if self._bias is None else y_MO + self._bias
         return y_MO.view(*x.shape[:-1], self._out_features)
-
-
-def _whole(weight: Rows) -> torch.Tensor:
-    return weight if isinstance(weight, torch.Tensor) else torch.cat(tuple(weight.split(weight.shape[0])))

@@ -19,7 +19,7 @@ SLAB_BYTES = 32 << 20
 
 
 class Rows(Protocol):
-    """A weight [O, I] that can be had a few rows at a time; every tensor can."""
+    """A weight [O, I] that is to be computed with on a device in a dtype; every tensor is one."""
 
     @property
     def shape(self) -> torch.Size: ...  # noqa: D102
@@ -29,7 +29,7 @@ class Rows(Protocol):
     def dtype(self) -> torch.dtype: ...  # noqa: D102
 
     def split(self, num_rows: int, /) -> Iterable[torch.Tensor]:
-        """Give the rows, `num_rows` at a time."""
+        """Give the rows, `num_rows` at a time, where and as they are stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class StoredRows:
     device: torch.device
     dtype: torch.dtype
     read: Callable[[slice], torch.Tensor]
+    """Gives rows as they are stored."""
 
     def split(self, num_rows: int) -> Iterator[torch.Tensor]:
         """Read `num_rows` rows at a time."""
@@ -71,10 +72,24 @@ class Product(ABC):
 def slabs_of(
     weight: Rows, bias: torch.Tensor | None, bytes_a_weight: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Give a weight and its bias, slab by slab."""
+    """Give a weight and its bias, slab by slab, as they are computed with."""
+    for slab, slab_bias in stored_slabs_of(weight, bias, bytes_a_weight):
+        yield slab.to(weight.device, weight.dtype), slab_bias
+
+
+def stored_slabs_of(
+    weight: Rows, bias: torch.Tensor | None, bytes_a_weight: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Give a weight as it is stored, and its bias, slab by slab."""
     rows = max(1, SLAB_BYTES // (weight.shape[1] * bytes_a_weight))
     biases = [None] * -(-weight.shape[0] // rows) if bias is None else bias.split(rows)
     yield from zip(weight.split(rows), biases, strict=True)
+
+
+def whole(weight: Rows) -> torch.Tensor:
+    """Return a weight as it is computed with."""
+    (stored,) = weight.split(weight.shape[0])
+    return stored.to(weight.device, weight.dtype)
 
 
 def join(products: list[torch.Tensor]) -> torch.Tensor:
