@@ -6,6 +6,7 @@ Everything that front ends, evaluation and training show is asked of this class;
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -295,14 +296,16 @@ def load_engine(
         progress(Progress(activity="reading the flow"))
         loaded_flow = read_flow(resolved.flow, architecture, chosen_device, chosen_dtype)
         loaded_flow.field.freeze(PACKED)
-    loaded_base = load_base(
-        resolved.base, config, chosen_device, chosen_dtype, progress, layout=choose_layout(spec.dtype)
-    )
-    progress(Progress(activity="reading the tokenizer"))
-    tokenizer = load_tokenizer(resolved.base)
     prompt_format = resolved.prompt_format or (loaded_flow.config.prompt_format if loaded_flow else None)
-    if prompt_format is None:
-        prompt_format = "chat" if tokenizer.chat_template else "alpaca"
+    with ThreadPoolExecutor(1) as helper:  # torch reads the weights, and leaves Python to the tokenizer meanwhile
+        reading = helper.submit(_open_tokenizer, resolved.base, prompt_format)
+        if not resolved.base.is_dir():  # of a GGUF file transformers reads both, which is no work for two threads
+            wait([reading])
+        loaded_base = load_base(
+            resolved.base, config, chosen_device, chosen_dtype, progress, layout=choose_layout(spec.dtype)
+        )
+        progress(Progress(activity="reading the tokenizer"))
+        tokenizer, prompt_format = reading.result()
     return Engine(
         name=resolved.name,
         base_id=resolved.base_id,
@@ -315,3 +318,12 @@ def load_engine(
         library=read_library_file(resolved.flow.parent / LIBRARY_FILE) if resolved.flow is not None else (),
         compiles=should_compile(chosen_device) if spec.compiles is None else spec.compiles,
     )
+
+
+def _open_tokenizer(path: Path, prompt_format: str | None) -> tuple[PreTrainedTokenizerBase, str]:
+    """Return the tokenizer, its chat template ready where it is used, and the prompt format, unless given by that."""
+    tokenizer = load_tokenizer(path)
+    if prompt_format == "alpaca":
+        return tokenizer, prompt_format
+    has_template = bool(tokenizer.chat_template)
+    return tokenizer, prompt_format or ("chat" if has_template else "alpaca")

@@ -116,8 +116,6 @@ def _widened(weight: torch.Tensor) -> torch.Tensor:
 
 
 _scratch = threading.local()
-
-
 _numbers = itertools.count()
 _slabs: weakref.WeakValueDictionary[int, _Slab] = weakref.WeakValueDictionary()
 

@@ -20,10 +20,14 @@ from flas_engine.kernels.layout import PACKED, lay_out, laying_out_many
 stored = [torch.randn(size, 512).bfloat16() for size in (1000, 3000, 2000) * 10]
 lay_out(stored[0].float(), None, PACKED)
 before = psutil.Process().memory_info().rss
-with laying_out_many(torch.device("cpu"), torch.float32, PACKED) if sys.argv[1] == "many" else nullcontext():
+are_many = sys.argv[1] == "many"
+with laying_out_many(torch.device("cpu"), torch.float32, PACKED) if are_many else nullcontext():
     products = [lay_out(weight.float(), None, PACKED) for weight in stored]
-    [product(torch.ones(1, 512)) for product in products]
-[thread.join() for thread in threading.enumerate() if sys.argv[1] == "many" and thread.name.startswith("flas-pack")]
+    for product in products:
+        product(torch.ones(1, 512))
+for thread in threading.enumerate():
+    if are_many and thread.name.startswith("flas-pack"):
+        thread.join()  # it ends, as nothing more can come to it
 print((psutil.Process().memory_info().rss - before) / sum(product.num_bytes for product in products))
 """
 
