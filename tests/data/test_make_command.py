@@ -123,7 +123,7 @@ def test_the_embedded_model_answers_and_its_answers_become_rows(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     answers = (tmp_path / "rows.plain.answers.jsonl").read_bytes()
     assert len(answers.splitlines()) == 6
-    assert {row.group for row in read_rows(out).rows} == {"noun", "style"}
+    assert {row.group for row in read_rows(out).rows} == {"noun", "phrase", "style"}
     again = run(str(out), "--weave", "2", "--rewrite", "all", *few)
     assert again.stdout == done.stdout
     assert "reading the weights" not in again.stderr  # nothing was left to ask
