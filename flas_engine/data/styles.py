@@ -12,8 +12,6 @@ from flas_engine.errors import DataError
 if TYPE_CHECKING:
     from flas_engine.data.rewrites import Style
 
-_GROUPS = {"phrases": "phrase"}
-
 
 def choose_styles(names: str) -> dict[str, Style]:
     """Return the styles that `names` lists (keys and families parted by commas, or `all`), by their concept's id."""
@@ -30,6 +28,8 @@ def choose_styles(names: str) -> dict[str, Style]:
 def concepts_of_styles(chosen: dict[str, Style]) -> list[Concept]:
     """Return a concept for each style; those that take any words are a group of their own."""
     return [
-        Concept(concept_id=concept_id, wordings=style.wordings, group=_GROUPS.get(style.family, "style"))
+        Concept(
+            concept_id=concept_id, wordings=style.wordings, group="phrase" if style.family == "phrases" else "style"
+        )
         for concept_id, style in chosen.items()
     ]
