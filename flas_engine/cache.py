@@ -2,6 +2,8 @@
 
 A slot is a position: what lane b read at position p stands in slot p of row b, so lanes of different lengths need no
 padding, and a slot beyond a lane's position is simply not looked at.
+
+Shapes: B lanes, L new tokens, K kv heads, S slots, H head dimension.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ def round_up(slots: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheLayer:
-    """Keys and values [B, S, N_kv, H] of one attention layer: views into a `KVCache`."""
+    """Keys and values [B, K, S, H] of one attention layer: views into a `KVCache`."""
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -29,21 +31,21 @@ class CacheLayer:
     def write(self, rows: slice, slots: slice | torch.Tensor, k_BLKH: torch.Tensor, v_BLKH: torch.Tensor) -> None:
         """Store `k` and `v` in `slots` of `rows`.
 
-        `slots` is common to all rows; or, with L = 1, one place a row [B]: slot + row * capacity.
+        `slots` is common to all rows; or, with L = 1, a place a row and head [B, K]: slot + capacity (head + K row).
         """
         if isinstance(slots, slice):
-            self.keys[rows, slots], self.values[rows, slots] = k_BLKH, v_BLKH
+            self.keys[rows, :, slots], self.values[rows, :, slots] = k_BLKH.transpose(1, 2), v_BLKH.transpose(1, 2)
         else:
-            self.keys.flatten(0, 1).index_copy_(0, slots, k_BLKH[:, 0])
-            self.values.flatten(0, 1).index_copy_(0, slots, v_BLKH[:, 0])
+            self.keys.flatten(0, 2).index_copy_(0, slots.flatten(), k_BLKH.flatten(0, 2))
+            self.values.flatten(0, 2).index_copy_(0, slots.flatten(), v_BLKH.flatten(0, 2))
 
     def read(self, rows: slice, num_slots: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return views of keys and values [B, num_slots, N_kv, H]: the first slots of `rows`."""
-        return self.keys[rows, :num_slots], self.values[rows, :num_slots]
+        """Return views of keys and values [B, K, num_slots, H]: the first slots of `rows`."""
+        return self.keys[rows, :, :num_slots], self.values[rows, :, :num_slots]
 
 
 class KVCache:
-    """Keys and values [2, B, S, N_kv, H] of every layer, in a tensor each.
+    """Keys and values [2, B, K, S, H] of every layer, in a tensor each.
 
     What grows or is rearranged is copied layer by layer, so that it never takes more than one layer's memory twice.
     """
@@ -51,9 +53,9 @@ class KVCache:
     def __init__(
         self, *, num_layers: int, rows: int, num_kv_heads: int, head_dim: int, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self._shape = (num_kv_heads, head_dim)
         self._rows, self._capacity = rows, 0
-        self._data = [torch.zeros(2, rows, 0, *self._shape, device=device, dtype=dtype) for _ in range(num_layers)]
+        shape = (2, rows, num_kv_heads, 0, head_dim)
+        self._data = [torch.zeros(shape, device=device, dtype=dtype) for _ in range(num_layers)]
         self.layers = [CacheLayer(keys=data[0], values=data[1]) for data in self._data]
         """What the attention layers write and read."""
 
@@ -78,10 +80,11 @@ class KVCache:
             return
         capacity = round_up(slots)
         for index in range(len(self._data)):
-            grown = self._data[index].new_zeros(2, self._rows, capacity, *self._shape)
-            grown[:, :, : self._capacity] = self._data[index]
+            data = self._data[index]
+            grown = data.new_zeros(*data.shape[:3], capacity, data.shape[-1])
+            grown[..., : self._capacity, :] = data
             self._put(index, grown)
-            del grown  # or two layers would be held twice while the next one grows
+            del data, grown  # or two layers would be held twice while the next one grows
         self._capacity = capacity
 
     def select(self, rows: torch.Tensor) -> None:
@@ -93,7 +96,7 @@ class KVCache:
     def copy_row(self, row: int, source: KVCache, source_row: int, slots: slice) -> None:
         """Take over the `slots` of a row of another cache of the same layers."""
         for data, of_source in zip(self._data, source._data, strict=True):
-            data[:, row, slots] = of_source[:, source_row, slots]
+            data[:, row, :, slots] = of_source[:, source_row, :, slots]
 
     def _put(self, index: int, data: torch.Tensor) -> None:
         self._data[index] = data

@@ -95,8 +95,8 @@ def _mark_attention(
     if isinstance(slots, torch.Tensor):
         _mark_sizes(slots, 0)
     if cache is not None:
-        _mark_sizes(cache.keys, 0, 1)
-        _mark_sizes(cache.values, 0, 1)
+        _mark_sizes(cache.keys, 0, 2)
+        _mark_sizes(cache.values, 0, 2)
 
 
 def _mark_sizes(tensor: torch.Tensor, *dims: int) -> None:

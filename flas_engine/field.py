@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from flas_engine.kernels.layout import lay_out
-from flas_engine.layers import NormWeight, add_normed, attend, rms_norm, rotate, rotation
+from flas_engine.layers import NormWeight, add_normed, attend, keys_values, rms_norm, rotate, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,12 +216,9 @@ class Block(nn.Module):
         """Attend to the trajectories of earlier positions, with no sliding window."""
         attention, a = self.self_attn, self.architecture
         q, k, v = self._self_inputs(rms_norm(h_RLD, self.pre_sa_norm()))
-        q = attention.turn(q, attention.q_norm, window.rotary)
+        q = attention.turn(q, attention.q_norm, window.rotary).transpose(1, 2)
         k, v = attention.turn(k, attention.k_norm, window.rotary), attention.heads(v)
-        if cache is not None:
-            cache.write(window.rows, window.slots, k, v)
-            k, v = cache.read(window.rows, window.bias.shape[-1])
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        k, v = keys_values(k, v, cache, window.rows, window.slots, window.bias.shape[-1])
         (x,) = self._self_out(attend(q, k, v, window.bias, a.attention_scale, a.attention_softcap))
         return add_normed(h_RLD, x, self.post_sa_norm(self.self_attn_gate))
 

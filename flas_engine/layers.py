@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from flas_engine.kernels.product import Product
 
 
+MANY_PRODUCTS = 12
+"""From so many small float32 products on, one call for all is faster on a CPU."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NormWeight:
     """What an RMSNorm multiplies with, in float32; Gemma's offset is added already."""
@@ -87,8 +91,8 @@ class Window:
     """All that one pass over new tokens needs to know besides the weights, computed once for all layers."""
 
     slots: slice | torch.Tensor
-    """Where keys and values go: slots common to all lanes, or with L = 1 a place a lane [B] in the cache's rows, one
-    after the other (`KVCache.places`)."""
+    """Where keys and values go: slots common to all lanes, or with L = 1 a place a lane and kv head [B, K] (see
+    `CacheLayer.write`)."""
     rows: slice
     """Which rows of the caches the lanes are."""
     rotary: Rotation
@@ -208,13 +212,23 @@ def attend(
     # Queries of a group share keys: as further rows of one product they cost next to nothing.
     q_BKMH = q_BNLH.reshape(B, K, N // K * L, H)
     bias = bias if bias.shape[2] == 1 else bias.repeat(1, 1, N // K, 1)
-    if softcap is None and not is_trained:
-        out = F.scaled_dot_product_attention(q_BKMH, k_BKSH, v_BKSH, attn_mask=bias, scale=scale)
-    else:
+    if softcap is not None or is_trained:
         logits = torch.matmul(q_BKMH, k_BKSH.transpose(2, 3)) * scale
         logits = logits if softcap is None else torch.tanh(logits / softcap) * softcap
         out = torch.matmul(torch.softmax((logits + bias).float(), dim=-1).to(v_BKSH.dtype), v_BKSH)
+    elif _are_many_small(q_BKMH):
+        bias_P1S = bias.expand(B, K, 1, -1).flatten(0, 1)
+        logits = torch.baddbmm(bias_P1S, q_BKMH.flatten(0, 1), k_BKSH.flatten(0, 1).transpose(1, 2), alpha=scale)
+        out = torch.bmm(torch.softmax(logits, dim=-1), v_BKSH.flatten(0, 1))
+    else:
+        out = F.scaled_dot_product_attention(q_BKMH, k_BKSH, v_BKSH, attn_mask=bias, scale=scale)
     return out.reshape(B, N, L, H).transpose(1, 2).reshape(B, L, N * H)
+
+
+def _are_many_small(q_BKMH: torch.Tensor) -> bool:
+    """Whether torch's own attention takes longer than batched products: on a CPU it calls a product a row and head."""
+    is_plain = q_BKMH.device.type == "cpu" and q_BKMH.dtype == torch.float32 and not torch.compiler.is_compiling()
+    return is_plain and q_BKMH.shape[0] * q_BKMH.shape[1] >= MANY_PRODUCTS
 
 
 def embed(base: BaseModel, token_ids_BL: torch.Tensor) -> torch.Tensor:
@@ -277,11 +291,8 @@ def run_layer(
     """
     x = rms_norm(h_PLD, weights.input_norm, workspace.normed if workspace else None)
     q, k, v = _split(architecture, weights, _lanes(weights.qkv(x), workspace), rotary)
-    if cache is not None:
-        cache.write(rows, slots, k, v)
-        k, v = cache.read(rows, bias.shape[-1])
-    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    x = attend(q, k, v, bias, architecture.attention_scale, architecture.attention_softcap)
+    k, v = keys_values(k, v, cache, rows, slots, bias.shape[-1])
+    x = attend(q.transpose(1, 2), k, v, bias, architecture.attention_scale, architecture.attention_softcap)
     if workspace:
         workspace.attended_lanes.copy_(x)
         x = workspace.attended
@@ -292,6 +303,21 @@ def run_layer(
     gate, up = _lanes(weights.gate_up(x), workspace).chunk(2, dim=-1)
     x = torch.mul(architecture.activation(gate), up, out=workspace.activated_lanes if workspace else None)
     return add_normed(h_PLD, weights.down(workspace.activated if workspace else x), weights.post_mlp_norm)
+
+
+def keys_values(
+    k_BLKH: torch.Tensor,
+    v_BLKH: torch.Tensor,
+    cache: CacheLayer | None,
+    rows: slice,
+    slots: slice | torch.Tensor,
+    num_slots: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what is attended to, [B, K, S, H]: these keys and values, or with a cache, which takes them, all there."""
+    if cache is None:
+        return k_BLKH.transpose(1, 2), v_BLKH.transpose(1, 2)
+    cache.write(rows, slots, k_BLKH, v_BLKH)
+    return cache.read(rows, num_slots)
 
 
 def _lanes(x_PLD: torch.Tensor, workspace: Workspace | None) -> torch.Tensor:

@@ -34,7 +34,10 @@ class PassTables:
         self._steps = torch.ones(num_lanes, dtype=torch.long, device=device)
         self._positions = torch.tensor(positions, device=device)
         self.places = self._positions + torch.arange(num_lanes, device=device) * capacity
-        """[B]: where in the caches' rows, one after the other, the lanes write."""
+        """[B]: where in the lanes' slots, one lane after the other, they write."""
+        heads = torch.arange(num_lanes * a.num_kv_heads, device=device).view(num_lanes, a.num_kv_heads)
+        self._heads = heads * capacity
+        """[B, K]: where the caches' rows begin."""
         self._slots = torch.arange(capacity, device=device)
         self._rotary = rotation(a.rotary, self._slots[:, None], base.dtype)
         same = a.sliding_rotary is a.rotary
@@ -73,7 +76,7 @@ class PassTables:
         rotary = self._rotation(self._rotary)
         same = self._sliding_rotary is self._rotary
         return Window(
-            slots=self.places,
+            slots=self._heads + self._positions[:, None],
             rows=slice(None),
             rotary=rotary,
             sliding_rotary=rotary if same else self._rotation(self._sliding_rotary),

@@ -216,7 +216,7 @@ class Steering:
 
         slots = window.slots
         if isinstance(slots, torch.Tensor) and self._cache is not None:
-            slots = slots[plan.row_lanes] + plan.row_shift * self._cache.capacity
+            slots = slots[plan.row_lanes] + plan.row_shift[:, None] * (slots.shape[1] * self._cache.capacity)
         rotary = Rotation(cos=of_rows(window.rotary.cos), sin=of_rows(window.rotary.sin))
         return replace(window, slots=slots, rows=plan.cache_rows, rotary=rotary, bias=of_rows(window.bias))
 

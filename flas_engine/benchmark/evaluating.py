@@ -1,11 +1,13 @@
 """How fast a list of lanes is written as evaluation asks for it: a batch kept full, against one lane at a time.
 
 Lanes end where the model ends them, so that their lengths are as unequal as answers are; reading their prompts counts.
+Both take turns, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
 
 import time
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from flas_engine.base import load_config, load_generation_eos
 from flas_engine.benchmark.report import EvaluationSpeed
 from flas_engine.benchmark.subject import CONCEPT, base_path
 from flas_engine.engine import Engine
+from flas_engine.events import Finished
 from flas_engine.lane_memory import lane_bytes
 from flas_engine.prompts import end_of_turn_ids
 from flas_engine.request import Lane, Limits, Message, Request, Sampling, WeightedConcept
@@ -20,16 +23,15 @@ from flas_engine.request import Lane, Limits, Message, Request, Sampling, Weight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flas_engine.events import Finished
     from flas_engine.info import LoadSpec
 
 MAX_LIVE = 16
 PROMPTS_A_ROUND = 4
 SAMPLING = Sampling(temperature=1.0)
 FLOW_TIMES = (0.0, 0.5, 1.0, 2.0)
-SEEDS = 2
+SEEDS = 4
 """Answers of a prompt and flow time. The more lanes, the less counts that a list runs out at its end."""
-ALONE_EVERY = 9
+ALONE_EVERY = 17
 """One lane in so many is written alone too; coprime to the number of flow times, so that each has its share."""
 PROMPTS = (
     "What is the capital of Norway?",
@@ -59,12 +61,15 @@ def measure_evaluation(engine: Engine, new_tokens: int, num_rounds: int) -> Eval
     """
     lanes, most_tokens = evaluation_lanes(PROMPTS[: PROMPTS_A_ROUND * num_rounds]), new_tokens * 4
     for group in (lanes[:2], lanes[2:3]):  # warms up
-        _run(engine, [group], most_tokens)
-    ends, seconds = _run(engine, [lanes], most_tokens)
-    alone, alone_seconds = _run(engine, [[lane] for lane in lanes[::ALONE_EVERY]], most_tokens)
-    lengths = [len(end.token_ids) for end in ends]
-    rate = sum(lengths) / seconds
-    alone_rate = sum(len(end.token_ids) for end in alone) / alone_seconds
+        _Writing(engine, group, most_tokens).go_on(len(group))
+    batch = _Writing(engine, lanes, most_tokens)
+    alone = [_Writing(engine, [lane], most_tokens) for lane in lanes[::ALONE_EVERY]]
+    for lane in alone:
+        batch.go_on(ALONE_EVERY)
+        lane.go_on(1)
+    batch.go_on(len(lanes))
+    rate = sum(batch.lengths) / batch.seconds
+    alone_rate = sum(lane.lengths[0] for lane in alone) / sum(lane.seconds for lane in alone)
     longest_prompt = max(len(engine.render(lane)) for lane in lanes)
     return EvaluationSpeed(
         num_lanes=len(lanes),
@@ -72,9 +77,9 @@ def measure_evaluation(engine: Engine, new_tokens: int, num_rounds: int) -> Eval
         tokens_per_second=rate,
         alone_tokens_per_second=alone_rate,
         ratio=rate / alone_rate,
-        shortest=min(lengths),
-        median_length=median(lengths),
-        longest=max(lengths),
+        shortest=min(batch.lengths),
+        median_length=median(batch.lengths),
+        longest=max(batch.lengths),
         lane_bytes=lane_bytes(engine, longest_prompt + most_tokens, sampling=SAMPLING),
     )
 
@@ -94,15 +99,23 @@ def evaluation_lanes(prompts: Sequence[str]) -> list[Lane]:
     ]
 
 
-def _run(engine: Engine, groups: Sequence[Sequence[Lane]], most_tokens: int) -> tuple[list[Finished], float]:
-    """Write the lanes, a request a group; returns what became of them, and the seconds it took."""
-    limits = Limits(max_new_tokens=most_tokens)
-    engine.forget()
-    started = time.perf_counter()
-    ends: list[Finished] = []
-    for lanes in groups:
-        ends += engine.generate(Request(lanes=tuple(lanes), sampling=SAMPLING, limits=limits, max_live=MAX_LIVE))
-    return ends, time.perf_counter() - started
+class _Writing:
+    """A request that is written with breaks: the lengths of the lanes that have ended, and the seconds spent on it."""
+
+    def __init__(self, engine: Engine, lanes: Sequence[Lane], most_tokens: int) -> None:
+        limits = Limits(max_new_tokens=most_tokens)
+        request = Request(lanes=tuple(lanes), sampling=SAMPLING, limits=limits, max_live=MAX_LIVE)
+        self._engine, self._events = engine, engine.stream(request)
+        self.lengths: list[int] = []
+        self.seconds = 0.0
+
+    def go_on(self, num_lanes: int) -> None:
+        """Write until so many more lanes have ended, or all."""
+        self._engine.forget()  # what another request has read, if this one only begins
+        started = time.perf_counter()
+        ends = (event for event in self._events if isinstance(event, Finished))
+        self.lengths += [len(end.token_ids) for end in islice(ends, num_lanes)]
+        self.seconds += time.perf_counter() - started
 
 
 def that_ends(engine: Engine, spec: LoadSpec) -> Engine:
