@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from flas_engine.kernels.native import PlainProduct
@@ -23,8 +22,8 @@ from flas_engine.layers import embed, make_window, run_layer, run_layers, to_log
 if TYPE_CHECKING:
     from flas_engine.layers import BaseModel, Window
 
-LOGIT_ELEMENTS = 1 << 22
-"""Logits in memory at once, at most: 16 MB of float32."""
+LOGIT_ELEMENTS, LOGIT_ROWS = 1 << 22, 64
+"""Logits in memory at once: 16 MB of float32, or those of so many tokens, for each piece reads the head's weights."""
 
 
 def window_of(base: BaseModel, length: int, dtype: torch.dtype) -> Window:
@@ -70,8 +69,8 @@ def run_upper(
 def token_losses(base: BaseModel, h_ND: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
     """Return -log p(target) [N] in nats, differentiable in what the last layer hands on.
 
-    Logits exist for `LOGIT_ELEMENTS` at a time: each piece's gradient is taken while its logits are there, and only
-    that [N, D] is kept for the way back.
+    Logits exist for a piece of the tokens at a time: its gradient is taken while they are there, and only that [N, D]
+    is kept for the way back.
     """
     losses: torch.Tensor = _TokenLosses.apply(h_ND, base, targets_N)  # type: ignore[no-untyped-call]
     return losses
@@ -82,22 +81,28 @@ def with_vocabulary(base: BaseModel, token_ids: torch.Tensor) -> BaseModel:
     identity = torch.eye(base.architecture.hidden_size, device=base.device, dtype=base.dtype)
     weights = [base.head(rows)[:, token_ids] for rows in identity.split(64)]  # a product's weight, whatever its layout
     head = PlainProduct(torch.cat(weights).T.contiguous())
-    return replace(base, head=head)
+    return replace(base, architecture=replace(base.architecture, vocab_size=len(token_ids)), head=head)
 
 
 class _TokenLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h_ND: torch.Tensor, base: BaseModel, targets_N: torch.Tensor) -> torch.Tensor:
         needs_gradient = ctx.needs_input_grad[0]
-        num_rows = max(1, LOGIT_ELEMENTS // base.architecture.vocab_size)
+        num_rows = max(LOGIT_ROWS, LOGIT_ELEMENTS // base.architecture.vocab_size)
         losses, gradients = [], []
         for h, targets in zip(h_ND.split(num_rows), targets_N.split(num_rows), strict=True):
             with torch.set_grad_enabled(needs_gradient):
                 h = h.detach().requires_grad_(needs_gradient)
-                loss = F.cross_entropy(to_logits(base, h), targets, reduction="none")
-                if needs_gradient:
-                    gradients += torch.autograd.grad(loss.sum(), h)
-            losses.append(loss.detach())
+                logits = to_logits(base, h)
+            targets_N1, values = targets[:, None], logits.detach()
+            p = values.softmax(dim=-1)
+            largest_N1, at_N1 = values.max(dim=-1, keepdim=True)
+            losses.append((largest_N1 - p.gather(1, at_N1).log() - values.gather(1, targets_N1))[:, 0])
+            if needs_gradient:
+                # The slope of the cross-entropy over the logits: p, less 1 at the target.
+                p.scatter_add_(1, targets_N1, torch.full_like(largest_N1, -1.0))
+                gradients += torch.autograd.grad(logits, h, p)
+            del logits, values, p  # or two pieces' would be in memory at once
         if needs_gradient:
             ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(losses)

@@ -161,6 +161,7 @@ def test_gradients_equal_plain_autograd_through_the_whole_hooked_model(
     family: str, coordinates: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trunk, "LOGIT_ELEMENTS", 4 * 256)  # four positions a piece, so that pieces have to be joined
+    monkeypatch.setattr(trunk, "LOGIT_ROWS", 1)
     model = tiny_transformers_model(family).double().requires_grad_(requires_grad=False)
     with float64():
         base = from_transformers(model)
