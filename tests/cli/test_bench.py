@@ -81,7 +81,7 @@ def test_a_run_has_every_number(report: dict[str, Any]) -> None:
     assert training["ours"]["peak_bytes"] < 0.55 * training["plain"]["peak_bytes"]
     assert all(way["tokens_per_second"] > 0.0 for way in training.values())
     evaluation = report["evaluation"]
-    assert evaluation["num_lanes"] == 32
+    assert evaluation["num_lanes"] == 64
     assert evaluation["ratio"] > 0.0
     assert 1e6 < evaluation["lane_bytes"] < 1e8
     assert 0.0 <= report["resteering"]["kept_share"] <= 1.0
