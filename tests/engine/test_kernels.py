@@ -64,6 +64,13 @@ def need(kind: type[Product], dtype: torch.dtype) -> None:
         pytest.skip(f"no {kind.__name__} in {dtype} on this processor")
 
 
+def finish_packing() -> None:
+    """Wait for the threads that pack weights to be done with them."""
+    pool, _ = fbgemm._packers()
+    pool.shutdown()
+    fbgemm.forget_packers()
+
+
 def bound(kind: type[Product], x: torch.Tensor, weight: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """How far each element of a product may be off."""
     sizes = x.double().abs() @ weight.double().abs().T
@@ -215,6 +222,7 @@ def test_only_a_plain_product_keeps_the_plain_weight(kind: type[Product], dtype:
     alive = weakref.ref(memory)
     product = kind(torch.from_numpy(memory).view(dtype).view(O, width), None)
     del memory
+    finish_packing()
     gc.collect()
     assert (alive() is not None) == (kind is PlainProduct)
     assert product(numbers(1, width)).shape == (1, O)
